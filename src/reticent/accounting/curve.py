@@ -1,0 +1,126 @@
+"""Certified bounds on a privacy profile at equally spaced epsilons, and the trade-off curve dual to them."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from reticent.accounting.gaussian import log_delta
+
+FloatArray = npt.NDArray[np.float64]
+
+MU_POINTS = 2**17
+
+
+@dataclass(frozen=True)
+class Curve:
+    """lower[k] <= delta(k * grid) <= upper[k], both non-increasing; the worse of removal and addition.
+
+    `upper` holds between grid points too if interpolated linearly in e^epsilon.
+    """
+
+    grid: float
+    lower: FloatArray
+    upper: FloatArray
+
+    @property
+    def epsilons(self) -> FloatArray:
+        """The epsilons, from 0."""
+        return np.arange(len(self.upper)) * self.grid
+
+    def delta(self, epsilon: float) -> tuple[float, float]:
+        """Bounds on delta at any epsilon >= 0."""
+        index = min(int(epsilon / self.grid), len(self.upper) - 1)
+        following = min(index + 1, len(self.upper) - 1)
+        share = min(1.0, math.expm1(max(0.0, epsilon - index * self.grid)) / math.expm1(self.grid))
+        upper = self.upper[index] + share * (self.upper[following] - self.upper[index])
+        at_or_above = math.ceil(epsilon / self.grid)
+        lower = self.lower[at_or_above] if at_or_above < len(self.lower) else 0.0
+        return float(lower), float(upper)
+
+    def epsilon(self, delta: float) -> tuple[float, float]:
+        """Bounds on the smallest epsilon >= 0 with delta(epsilon) <= delta; infinite where the curve does not reach."""
+        reached = len(self.lower) - int(np.searchsorted(self.lower[::-1], delta))
+        lower = max(0, reached - 1) * self.grid
+        index = len(self.upper) - int(np.searchsorted(self.upper[::-1], delta, side="right"))
+        if index == len(self.upper):
+            return lower, math.inf
+        if index == 0:
+            return lower, 0.0
+        before, after = self.upper[index - 1], self.upper[index]
+        share = (before - delta) / (before - after)
+        epsilon = (index - 1) * self.grid + math.log1p(share * math.expm1(self.grid))
+        # Rounded up past the round-off of other accountants on the same grid, so that a recomputation is never above.
+        return lower, float(epsilon) * (1 + 1e-7)
+
+    def _slopes(self) -> FloatArray:
+        return np.exp(self.epsilons[: int(700 / self.grid)])
+
+    def power_from_above(self, alpha: FloatArray) -> FloatArray:
+        """Upper bound on the adversary's best power 1 - f(alpha) at type I error alpha.
+
+        f(alpha) = max over epsilon >= 0 of max(0, 1 - delta - e^epsilon alpha, e^-epsilon (1 - delta - alpha))
+        (Dong, Roth and Su, 2022, Proposition 6). Any epsilon gives a valid bound; the best one is found by bisection.
+        """
+        slopes, deltas = self._slopes(), self.upper[: len(self._slopes())]
+        best = _crossing(np.diff(deltas) / np.diff(slopes), -alpha)
+        left = deltas[best] + slopes[best] * alpha
+        intercepts = 1 - (1 - deltas) / slopes
+        best = _crossing(-np.diff(intercepts) / np.diff(1 / slopes), alpha)
+        right = intercepts[best] + alpha / slopes[best]
+        return np.minimum(1.0, np.minimum(left, right))
+
+    def power_from_below(self, alpha: float) -> float:
+        """Lower bound on 1 - f(alpha): the same minimum, with delta at the right end of each cell, e^epsilon at its left."""
+        slopes = self._slopes()
+        deltas = np.append(self.lower[1 : len(slopes)], 0.0)
+        left = float((deltas + slopes * alpha).min())
+        right = float((1 - (1 - deltas - alpha) / slopes).min())
+        return max(alpha, min(1.0, left, right))
+
+    def mu(self, alpha_min: float) -> tuple[float, float]:
+        """Bounds on the tight mu over all tests whose two errors are both at least alpha_min.
+
+        mu = sup of Phi^-1(1 - alpha) - Phi^-1(f(alpha)) over alpha_min <= alpha <= f(alpha); by symmetry the other half of
+        the curve adds nothing. Between neighbouring points the first term is taken at the left, f at the right.
+        """
+        z = np.linspace(float(ndtri(alpha_min)), 0.0, MU_POINTS)
+        alpha = ndtr(z)
+        shifted = ndtri(self.power_from_above(alpha))
+        half = int(np.searchsorted(z + shifted, 0.0, side="right"))  # where alpha <= f(alpha)
+        bound = float((shifted[1:] - z[:-1])[: max(1, half)].max())
+        tested = slice(0, max(1, half), max(1, half // 30))
+        attained = max(float(ndtri(self.power_from_below(a))) + float(-ndtri(a)) for a in alpha[tested])
+        return max(0.0, min(attained, bound)), max(0.0, bound)
+
+    def approximate_gdp(self, failure: float) -> float:
+        """Smallest mu with delta(e) <= delta_mu(e) + failure for all e, both orders; rounded up.
+
+        delta at the left end of each grid cell is held against delta_mu at its right end.
+        """
+        needed = self.upper - failure
+        cells = needed > 0
+        if not cells.any():
+            return 0.0
+        log_needed, right = np.log(needed[cells]), (self.epsilons + self.grid)[cells]
+
+        def covers(mu: float) -> bool:
+            return bool((log_delta(mu, right) >= log_needed).all())
+
+        high = 1.0
+        while not covers(high):
+            high *= 2
+        low = high / 2
+        while high > 1e-9 and covers(low):
+            low, high = low / 2, low
+        while high - low > 1e-7 * high:
+            middle = (low + high) / 2
+            low, high = (low, middle) if covers(middle) else (middle, high)
+        return high
+
+
+def _crossing(takes_over: FloatArray, at: FloatArray) -> npt.NDArray[np.intp]:
+    """Index of the line that is lowest `at` each point, from the points where each line takes over from the last."""
+    return np.searchsorted(np.maximum.accumulate(takes_over), at)

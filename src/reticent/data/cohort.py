@@ -1,0 +1,140 @@
+"""The one value type of all cohorts: entries known without pixels, and records decoded on demand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from reticent.errors import InputError
+
+Role = Literal["train", "held-out", "public", "unlabelled"]
+Task = Literal["binary", "multi-class", "multi-label", "segmentation"]
+
+SPLIT_ROLES: dict[str, Role] = {
+    "train": "train", "val": "held-out", "test": "held-out", "public": "public", "unlabelled": "unlabelled",
+}  # fmt: skip
+_SPLIT_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test", "unlabeled": "unlabelled"}
+
+
+def canonical_split(name: str) -> str | None:
+    """The split that `name` stands for ("Validation" -> "val"), or None if it stands for none."""
+    lowered = name.lower()
+    split = _SPLIT_ALIASES.get(lowered, lowered)
+    return split if split in SPLIT_ROLES else None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decoded record: channel-first float32 inputs, integer or float32 targets, and attributes of the subject.
+
+    `inputs` maps a name to an array (C, H, W) or (C, D, H, W). `targets` is empty if the record is unlabelled, else
+    holds "label" (int64 scalar, or float32 (n_labels,) for multi-label) or "mask" (int64, the spatial shape).
+    """
+
+    subject: str
+    inputs: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a record without reading pixels.
+
+    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, or None (segmentation or
+    unlabelled); `split` is None where the split is still to be drawn; `locator` belongs to the cohort's reader.
+    """
+
+    key: str
+    subject: str | None
+    split: str | None
+    label: int | tuple[int, ...] | None
+    attributes: Mapping[str, str]
+    locator: Any
+
+
+class Reader(Protocol):
+    """What a cohort asks of its reader, given an entry's locator; each method raises InputError naming the file."""
+
+    def shape(self, locator: Any) -> tuple[int, ...]:
+        """Spatial shape, from the header only."""
+
+    def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Channel-first float32 inputs (integer image formats scaled to [0, 1]) and the int64 mask, if there is one."""
+
+    def digest(self, locator: Any) -> bytes:
+        """SHA-256 of the stored bytes of the image."""
+
+    def stamp(self, locator: Any) -> str:
+        """Changes when the stored bytes change: sizes and modification times."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A set of records with their subjects, labels and given splits; pixels are read only by `load`.
+
+    `classes` names the classes, the labels of a multi-label task, or the mask labels with the background first;
+    `channels` gives the number of channels of each input; `ndim` is the number of spatial dimensions, 2 or 3.
+    """
+
+    uri: str
+    name: str
+    task: Task
+    classes: tuple[str, ...]
+    entries: Sequence[Entry]
+    channels: Mapping[str, int]
+    ndim: int
+    has_subjects: bool
+    reader: Reader
+    citation: str | None = None
+    licence: str | None = None
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Spatial shape of record `i`, from its header."""
+        return self.reader.shape(self.entries[i].locator)
+
+    def digest(self, i: int) -> bytes:
+        """SHA-256 of the stored bytes of the image of record `i`, without its label."""
+        return self.reader.digest(self.entries[i].locator)
+
+    def stamp(self, i: int) -> str:
+        """A text that changes when the stored bytes of record `i` change (sizes and modification times)."""
+        return self.reader.stamp(self.entries[i].locator)
+
+    def load(self, i: int) -> Record:
+        """Decode record `i`.
+
+        Raises InputError naming the file if it is unreadable or truncated, holds NaN or infinite values, or if its
+        channels or mask do not fit.
+        """
+        entry = self.entries[i]
+        inputs, mask = self.reader.decode(entry.locator)
+        for name, array in inputs.items():
+            if len(array) != self.channels[name]:
+                raise InputError(
+                    f"{entry.key}: {len(array)} channels, but the cohort's first record has {self.channels[name]}; "
+                    "convert it or leave it out"
+                )
+            if not np.isfinite(array).all():
+                raise InputError(f"{entry.key}: the image holds NaN or infinite values; repair it or leave it out")
+        return Record(entry.subject or entry.key, inputs, self._targets(entry, inputs, mask), entry.attributes)
+
+    def _targets(self, entry: Entry, inputs: dict[str, np.ndarray], mask: np.ndarray | None) -> dict[str, np.ndarray]:
+        if self.task != "segmentation":
+            if entry.label is None:
+                return {}
+            return {"label": np.asarray(entry.label, np.float32 if self.task == "multi-label" else np.int64)}
+        if mask is None:
+            return {}
+        spatial = next(iter(inputs.values())).shape[1:]
+        if mask.shape != spatial:
+            raise InputError(
+                f"{entry.key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid"
+            )
+        if mask.min() < 0 or mask.max() >= len(self.classes):
+            raise InputError(
+                f"{entry.key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
+                f"0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
+            )
+        return {"mask": mask}

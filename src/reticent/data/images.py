@@ -1,0 +1,73 @@
+"""PNG, JPEG, BMP and TIFF images, by Pillow."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from reticent.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_DEEP_MODES = ("I", "F")  # 16-bit, 32-bit integer and floating-point grey
+
+
+def read_image_header(path: Path) -> tuple[tuple[int, int], int]:
+    """Shape (H, W) and number of channels (1 for grey, 3 for any colour mode) without decoding; raises InputError."""
+    try:
+        with Image.open(path) as image:
+            return (image.height, image.width), _channels(image.mode)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def decode_image(path: Path, channels: int | None) -> np.ndarray:
+    """The image as float32 (C, H, W), 8-bit and 16-bit values divided by 255 and 65535.
+
+    Colour becomes grey by its luminance and grey is repeated, as `channels` (1 or 3; None: as stored) asks. Raises
+    InputError for an unreadable or truncated file and for one of several frames.
+    """
+    try:
+        with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise InputError(f"{path}: {image.n_frames} frames in one file; store one image a file, or a volume as NIfTI")
+            return _pixels(image, channels or _channels(image.mode))
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def decode_image_mask(path: Path) -> np.ndarray:
+    """A binary mask as int64 (H, W): 0 where the stored value is 0, else 1.
+
+    Raises InputError for an unreadable file and for more than one value besides 0 (several labels, or a lossy format).
+    """
+    try:
+        with Image.open(path) as image:
+            stored = np.asarray(image.convert("L") if _channels(image.mode) == 3 else image)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+    values = np.unique(stored)
+    if np.count_nonzero(values) > 1:
+        raise InputError(
+            f"{path}: the mask holds {len(values)} values, but image masks are binary (0 and one other value); "
+            "store it as lossless PNG, or several labels as NIfTI in an MSD folder"
+        )
+    return (stored != 0).astype(np.int64)
+
+
+def _channels(mode: str) -> int:
+    return 1 if mode in ("1", "L", "LA") or mode.startswith(_DEEP_MODES) else 3
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    if image.mode.startswith(_DEEP_MODES):
+        values = np.asarray(image)
+        grey = values.astype(np.float32) / (1 if image.mode == "F" else 65535)
+        return np.repeat(grey[None], channels, axis=0)
+    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.float32) / 255
+    return values[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(values, -1, 0))
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not a readable image ({error}); replace the file or leave it out")

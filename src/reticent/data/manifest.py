@@ -1,0 +1,175 @@
+"""Cohorts listed in a table: a CSV or Parquet manifest with one row per record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reticent.data.attributes import attribute_rows
+from reticent.data.cohort import Cohort, Entry, Task, canonical_split
+from reticent.data.files import FileLocator, FileReader, read_header
+from reticent.data.labels import class_labels, looks_binary, multi_labels
+from reticent.data.lookup import find_image, find_mask
+from reticent.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+MANIFEST_SUFFIXES = (".csv", ".parquet")
+_ALIASES = {
+    "file": ("file", "filename", "file_name", "path", "filepath", "image", "image_path"),
+    "subject": ("subject", "subject_id", "patient", "patient_id", "patientid"),
+    "label": ("label", "labels", "target", "class", "diagnosis"),
+    "mask": ("mask", "mask_path", "segmentation"),
+    "split": ("split", "partition"),
+}
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL"]
+_MOST_CANDIDATE_VALUES = 20
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """The manifest's column for each role; one label column makes a single-label task, several a multi-label one."""
+
+    file: str
+    subject: str | None
+    split: str | None
+    mask: str | None
+    labels: tuple[str, ...]
+
+
+def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -> Cohort:
+    """Open a manifest; files are looked up in its folder, then in `images/` (masks in `masks/`).
+
+    Columns are found by their usual names or by `columns` (role or attribute to column) and `labels`. Without a label
+    column, a mask column makes the task segmentation; without either, the only column of 0 and 1 is the label. Raises
+    InputError, with the row (the header is row 1), for missing files, repeated files, unfit labels or unknown splits.
+    """
+    path = Path(uri)
+    table = _read_table(path)
+    roles = _roles(path, table, columns, labels)
+    splits = _splits(path, table, roles.split)
+    unlabelled = [split == "unlabelled" for split in splits]
+    task, classes, row_labels = _labels(path, table, roles, unlabelled)
+    locators = _locators(path, table, roles, unlabelled)
+    used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels}
+    names = {column: role for role, column in columns.items() if role not in _ALIASES}
+    attributes = attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
+    subjects = [None] * len(table) if roles.subject is None else _texts(table, roles.subject)
+    entries = [
+        Entry(*fields) for fields in zip(_texts(table, roles.file), subjects, splits, row_labels, attributes, locators, strict=True)
+    ]  # fmt: skip
+    spatial, channels = read_header(locators[0].image)
+    has_subjects = roles.subject is not None
+    return Cohort(
+        uri, path.stem if path.stem != "manifest" else path.resolve().parent.name, task, classes, entries,
+        {"image": channels}, len(spatial), has_subjects, FileReader(channels),
+    )  # fmt: skip
+
+
+def _read_table(path: Path) -> "pandas.DataFrame":
+    # Imported here: pandas takes a third of a second, and only manifests need it.
+    import pandas
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            # Whole numbers stored as floats (a column with gaps) must not turn patient 12 into "12.0".
+            table = pandas.read_parquet(path).convert_dtypes()
+        else:
+            table = pandas.read_csv(path, dtype=str, keep_default_na=False, na_values=_MISSING, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable manifest ({error})") from error
+    if table.empty:
+        raise InputError(f"{path}: the manifest has no rows; list one record a row")
+    for name in table.columns:
+        text = table[name].astype("string").str.strip()
+        table[name] = text.mask(text == "").astype(object)
+    return table
+
+
+def _texts(table: "pandas.DataFrame", column: str) -> list[str | None]:
+    return [value if isinstance(value, str) else None for value in table[column]]
+
+
+def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], labels: Sequence[str]) -> _Roles:
+    present = [str(name) for name in table.columns]
+    for named in (*columns.values(), *labels):
+        if named not in present:
+            raise InputError(f"{path}: no column {named!r}; the columns are {', '.join(present)}")
+
+    def find(role: str) -> str | None:
+        if role in columns:
+            return columns[role]
+        found = [name for name in present if name.lower() in _ALIASES[role]]
+        if len(found) > 1:
+            raise InputError(f"{path}: {' and '.join(found)} may each be the {role} column; say which ({_option(role)})")
+        return found[0] if found else None
+
+    file = find("file")
+    if file is None:
+        raise InputError(f"{path}: no file column among {', '.join(present)}; say which ({_option('file')})")
+    subject, split = find("subject"), find("split")
+    asked = tuple(labels) or ((columns["label"],) if "label" in columns else ())
+    mask = None if asked else find("mask")
+    if not asked and mask is None:
+        asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
+    return _Roles(file, subject, split, mask, asked)
+
+
+def _option(role: str) -> str:
+    return "`--label NAME`" if role == "label" else f"`--column {role}=NAME`"
+
+
+def _only_binary_column(path: Path, table: "pandas.DataFrame", taken: set[str | None]) -> str:
+    free = [str(name) for name in table.columns if name not in taken]
+    binary = [name for name in free if looks_binary(_texts(table, name))]
+    if len(binary) == 1:
+        return binary[0]
+    candidates = binary or [name for name in free if 2 <= table[name].nunique() <= _MOST_CANDIDATE_VALUES]
+    listed = ", ".join(candidates) or "none"
+    raise InputError(f"{path}: which column is the label? Say `--label NAME`; candidates: {listed}")
+
+
+def _splits(path: Path, table: "pandas.DataFrame", column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * len(table)
+    splits = []
+    for row, name in enumerate(_texts(table, column), start=2):
+        split = None if name is None else canonical_split(name)
+        if name is not None and split is None:
+            raise InputError(
+                f"{path}, row {row}: unknown split {name!r} in column {column}; use train, val, test, public or unlabelled"
+            )
+        splits.append(split)
+    return splits
+
+
+def _labels(
+    path: Path, table: "pandas.DataFrame", roles: _Roles, unlabelled: list[bool]
+) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[int, ...] | None]]:
+    if roles.mask is not None:
+        return "segmentation", ("background", "foreground"), [None] * len(table)
+    if len(roles.labels) > 1:
+        values = {name: _texts(table, name) for name in roles.labels}
+        return "multi-label", roles.labels, multi_labels(path, values, unlabelled)
+    name = roles.labels[0]
+    classes, labels = class_labels(path, name, _texts(table, name), unlabelled)
+    return ("binary" if len(classes) == 2 else "multi-class"), classes, labels
+
+
+def _locators(path: Path, table: "pandas.DataFrame", roles: _Roles, unlabelled: list[bool]) -> list[FileLocator]:
+    files = _texts(table, roles.file)
+    masks = [None] * len(table) if roles.mask is None else _texts(table, roles.mask)
+    locators: list[FileLocator] = []
+    rows: dict[Path, int] = {}
+    for row, (file, mask) in enumerate(zip(files, masks, strict=True), start=2):
+        if file is None:
+            raise InputError(f"{path}, row {row}: the column {roles.file} is empty; name the image or remove the row")
+        image = find_image(path, row, file)
+        if image in rows:
+            raise InputError(f"{path}, row {row}: {file} is listed already in row {rows[image]}; remove one of the two")
+        rows[image] = row
+        if roles.mask is not None and mask is None and not unlabelled[row - 2]:
+            raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
+        locators.append(FileLocator(image, None if mask is None else find_mask(path, row, mask, image)))
+    return locators

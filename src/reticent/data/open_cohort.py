@@ -1,0 +1,66 @@
+"""Recognises a cohort from its address and opens it with the reader for it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from reticent.data.cohort import Cohort
+from reticent.data.folder import open_folder
+from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
+from reticent.data.medmnist import open_medmnist, open_npz
+from reticent.data.msd import open_msd
+from reticent.data.phantom import open_phantom
+from reticent.data.units import with_record_subjects
+from reticent.data.validation import check_classes, check_splits, check_subjects
+from reticent.errors import InputError
+
+# The first row whose test accepts the address names the reader; a new format is one row.
+_READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Cohort]], ...] = (
+    (lambda uri: uri.startswith("phantom:"), open_phantom),
+    (lambda uri: uri.endswith(".npz"), open_npz),
+    (lambda uri: (Path(uri) / "dataset.json").is_file(), open_msd),
+    (lambda uri: Path(uri).is_dir(), open_folder),
+)
+
+
+def open_cohort(
+    uri: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    labels: Sequence[str] | None = None,
+    unit: Literal["subject", "record"] = "subject",
+    download: bool = False,
+    strict: bool = True,
+) -> Cohort:
+    """Open the cohort at `uri` without decoding pixels.
+
+    `uri` is a folder of class folders, an MSD folder, a manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or
+    `phantom:chest`. `columns` maps roles (file, subject, label, mask, split) and attributes to a manifest's columns;
+    `labels` names its label columns, several for a multi-label task. `download` allows fetching a MedMNIST set.
+    With `unit="record"` every record is its own subject. `strict=False`, for inspection, also opens a cohort without
+    subjects, with one class or one subject, or with a subject in several splits. Raises InputError for anything else wrong.
+    """
+    cohort = _read(uri, columns or {}, labels or (), download)
+    check_splits(cohort)
+    if unit == "record":
+        cohort = with_record_subjects(cohort)
+    elif strict or cohort.has_subjects:
+        check_subjects(cohort, overlap_allowed=not strict)
+    if strict:
+        check_classes(cohort)
+    return cohort
+
+
+def _read(uri: str, columns: Mapping[str, str], labels: Sequence[str], download: bool) -> Cohort:
+    if uri.lower().endswith(MANIFEST_SUFFIXES):
+        return open_manifest(uri, columns, labels)
+    if columns or labels:
+        raise InputError(f"{uri}: column and label names apply to a manifest ({', '.join(MANIFEST_SUFFIXES)}) only; drop them")
+    if uri.startswith("medmnist:"):
+        return open_medmnist(uri, download)
+    for recognises, reader in _READERS:
+        if recognises(uri):
+            return reader(uri)
+    if Path(uri).exists():
+        raise InputError(f"{uri}: not a known kind of cohort; use a folder, a manifest (.csv, .parquet) or a MedMNIST .npz")
+    raise InputError(f"{uri}: no such file or folder; also known: medmnist:NAME and phantom:chest")

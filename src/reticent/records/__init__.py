@@ -1,0 +1,23 @@
+"""Records: the study, the run folder, the privacy statement, the journal and the metrics, each with its schema version."""
+
+from reticent.records.files import write_file, write_json, write_text
+from reticent.records.journal import Journal
+from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
+from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_state_fields
+from reticent.records.statement import Number, PrivacyStatement, privacy_numbers
+from reticent.records.study import (
+    CohortOptions,
+    ModelOptions,
+    PrivacyOptions,
+    Study,
+    TrainingOptions,
+    make_study,
+    read_study,
+)
+
+__all__ = [
+    "SMALLEST_GROUP", "CohortOptions", "GroupMetrics", "Journal", "Measured", "Metrics", "ModelOptions", "Number",
+    "PrivacyOptions", "PrivacyStatement", "RunFolder", "RunState", "SplitMetrics", "Study", "TrainingOptions",
+    "default_run_path", "make_study", "new_state_fields", "privacy_numbers", "read_study", "write_file", "write_json",
+    "write_text",
+]

@@ -1,0 +1,56 @@
+"""The journal: each step is durably spent before its batch is drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from reticent.errors import InputError
+
+
+class Journal:
+    """Append-only record of started steps; one line a step, flushed to the disk before `start_step` returns.
+
+    A line torn by a kill counts as a started step: what may have been drawn is spent.
+    """
+
+    def __init__(self, path: Path, planned: int) -> None:
+        self.path, self.planned = path, planned
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        self.started = len(text.splitlines())
+        if self.started > planned:
+            raise InputError(f"{path}: {self.started} steps started, but only {planned} planned; the journal was altered")
+        self._file = path.open("a", encoding="utf-8")
+        if text and not text.endswith("\n"):
+            self._write("\n")
+
+    def start_step(self) -> int:
+        """Spend the next step and return its index (0-based).
+
+        Raises:
+            InputError: every planned step has been spent.
+        """
+        if self.started >= self.planned:
+            raise InputError(f"{self.path}: all {self.planned} planned steps are spent; start a new run")
+        step = self.started
+        self.started += 1
+        self._write(json.dumps({"step": step}) + "\n")
+        return step
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,58 @@
+"""Metrics on held-out patients as they are stored in `private/metrics.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+METRICS_SCHEMA = "reticent.metrics/1"
+SMALLEST_GROUP = 10
+"""Groups with fewer subjects are suppressed: their metrics would describe single patients."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Measured(_Record):
+    """A value with its confidence interval; None where it cannot be computed (one class only, say)."""
+
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+
+
+class GroupMetrics(_Record):
+    """Metrics of one class or of one value of an attribute; empty if the group is suppressed."""
+
+    kind: Literal["class", "attribute"]
+    name: str
+    subjects: int | None
+    """None: fewer than `SMALLEST_GROUP`."""
+    metrics: dict[str, Measured] = {}
+
+
+class SplitMetrics(_Record):
+    """Metrics of one split."""
+
+    split: str
+    subjects: int
+    records: int
+    metrics: dict[str, Measured]
+    groups: tuple[GroupMetrics, ...] = ()
+    curves: dict[str, tuple[tuple[float, float], ...]] = {}
+    """"roc": (1 - specificity, sensitivity); "calibration": (mean probability, observed frequency)."""
+
+
+class Metrics(_Record):
+    """All metrics of a run. They are computed on private patients and no guarantee covers them."""
+
+    schema_: Literal["reticent.metrics/1"] = Field(default=METRICS_SCHEMA, alias="schema")
+    task: str
+    covered_by_guarantee: Literal[False] = False
+    confidence: float = 0.95
+    interval: str = "percentile bootstrap over subjects, 1000 resamples"
+    splits: tuple[SplitMetrics, ...]
+    twin: tuple[SplitMetrics, ...] = ()
+    """The same metrics of the non-private twin, if one was asked for."""

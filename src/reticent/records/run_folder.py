@@ -1,0 +1,185 @@
+"""The run folder: what may leave, what may not, and the state of the job.
+
+```
+RUN/release/    model.safetensors, privacy.json, study.json     may leave
+RUN/private/    run.json, subjects.csv, journal.jsonl, checkpoint.pt, metrics.json    mode 0700
+RUN/findings/   append-only results of audits
+RUN/study.toml  the resolved study;  RUN/report.html  for readers inside the hospital
+```
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reticent.errors import InputError
+from reticent.records.files import read_json, write_folder, write_json, write_text
+from reticent.records.metrics import Metrics
+from reticent.records.statement import PrivacyStatement
+from reticent.records.study import Study, make_study, read_study
+
+RUN_SCHEMA = "reticent.run/1"
+_T = TypeVar("_T", bound=BaseModel)
+
+
+class RunState(BaseModel):
+    """`private/run.json`: who the run is and how far it came."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schema_: Literal["reticent.run/1"] = Field(default=RUN_SCHEMA, alias="schema")
+    run: str
+    created: str
+    status: Literal["running", "finished"]
+    cohort: str
+    fingerprint: str
+    task: str
+    classes: tuple[str, ...]
+    inputs: dict[str, int]
+    """Input names and their channels."""
+    image_size: tuple[int, ...]
+    noise_multiplier: float | None
+    """As calibrated before training; None for a non-private run."""
+    count_noise_multiplier: float | None = None
+    """Noise on the class counts, if they were bought."""
+    class_weights: tuple[float, ...] | None = None
+    """Weights by class once they are known (declared, or computed from noised counts)."""
+    ledger: str
+    """Path of the site ledger."""
+    anchors: tuple[str, ...] = ()
+    """Heads of the ledger's hash chain after this run's entries."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run, and its typed records."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, study: Study) -> Self:
+        """Make a new run folder.
+
+        Raises:
+            InputError: the folder exists; nothing in it is touched.
+        """
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(
+                f"{path}: exists already. Choose another --out, or continue it with `reticent train --resume {path}`"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be created ({error.strerror}); choose another --out") from None
+        run = cls(path)
+        run.private.mkdir(mode=0o700)
+        run.findings.mkdir()
+        write_text(path / "study.toml", study.to_toml())
+        return run
+
+    @classmethod
+    def open(cls, path: Path, *, finished: bool = True) -> Self:
+        """An existing run.
+
+        Raises:
+            InputError: not a run folder, or not finished although it must be.
+        """
+        run = cls(path)
+        if not (run.private / "run.json").is_file():
+            raise InputError(f"{path}: not a run folder (no private/run.json); name the folder that `train` wrote")
+        if finished and run.state().status != "finished":
+            raise InputError(f"{path}: the run is not finished; continue it with `reticent train --resume {path}`")
+        return run
+
+    @property
+    def private(self) -> Path:
+        return self.path / "private"
+
+    @property
+    def release(self) -> Path:
+        return self.path / "release"
+
+    @property
+    def findings(self) -> Path:
+        return self.path / "findings"
+
+    @property
+    def journal(self) -> Path:
+        return self.private / "journal.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.private / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.release / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def study(self) -> Study:
+        path = self.path / "study.toml"
+        return make_study(read_study(path), str(path))
+
+    def state(self) -> RunState:
+        return _read(RunState, self.private / "run.json")
+
+    def write_state(self, state: RunState) -> None:
+        write_json(self.private / "run.json", state.model_dump(mode="json", by_alias=True))
+
+    def write_subjects(self, lines: Mapping[str, tuple[str, str, int]]) -> None:
+        """Membership by pseudonym: split, role, number of records."""
+        rows = [f"{pseudonym},{split},{role},{records}" for pseudonym, (split, role, records) in lines.items()]
+        write_text(self.private / "subjects.csv", "\n".join(["pseudonym,split,role,records", *rows]) + "\n")
+
+    def statement(self) -> PrivacyStatement:
+        return _read(PrivacyStatement, self.release / "privacy.json")
+
+    def metrics(self) -> Metrics:
+        return _read(Metrics, self.private / "metrics.json")
+
+    def write_metrics(self, metrics: Metrics) -> None:
+        write_json(self.private / "metrics.json", metrics.model_dump(mode="json", by_alias=True))
+
+    def publish(self, statement: PrivacyStatement, study: Study, save_weights: Callable[[Path], None]) -> None:
+        """Write `release/` in one piece."""
+        write_folder(
+            self.release,
+            {
+                "model.safetensors": save_weights,
+                "privacy.json": lambda path: write_json(path, statement.model_dump(mode="json", by_alias=True)),
+                "study.json": lambda path: write_json(path, study.public_part()),
+            },
+        )
+
+
+def new_state_fields() -> dict[str, str]:
+    """A fresh run id and the time, for a new `RunState`."""
+    return {"run": str(uuid.uuid4()), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def default_run_path(cohort: str) -> Path:
+    """`runs/COHORT-NNN`, the first that is free."""
+    taken = {name for name in os.listdir("runs")} if Path("runs").is_dir() else set()
+    number = next(n for n in range(1, len(taken) + 2) if f"{cohort}-{n:03d}" not in taken)
+    return Path("runs") / f"{cohort}-{number:03d}"
+
+
+def _read(kind: type[_T], path: Path) -> _T:
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; the file is of another version or was altered"
+        ) from None

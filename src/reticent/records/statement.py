@@ -1,0 +1,130 @@
+"""The privacy statement: `release/privacy.json`, and the same in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reticent.accounting import Certified, Estimate, Mechanism
+
+STATEMENT_SCHEMA = "reticent.privacy/1"
+
+MU_RANGE = 1e-10
+"""mu is stated for attacks with false-positive rates at and above this value."""
+
+
+class Number(BaseModel):
+    """A figure with its kind: "exact", "upper bound", "lower bound", "bracket", "estimate" or "unbounded"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lower: float | None
+    upper: float | None
+    kind: str
+    value: float | None = None
+    """Only for an estimate."""
+    delta: float | None = None
+    """Only for epsilon: the probability that goes with it."""
+    alpha_min: float | None = None
+    """Only for mu: the smallest false-positive rate it holds for."""
+
+    @classmethod
+    def of(cls, result: Certified | Estimate, **extra: float) -> Self:
+        """From an accounting result."""
+        data = result.to_dict()
+        if any(isinstance(data.get(side), float) and math.isinf(data[side]) for side in ("lower", "upper")):
+            data = {"lower": None, "upper": None, "kind": "unbounded"}
+        return cls(**data, **extra)
+
+    def __str__(self) -> str:
+        if self.kind == "unbounded":
+            return "unbounded"
+        if self.kind == "estimate":
+            return f"about {self.value:.4g} (estimate)"
+        assert self.upper is not None
+        return f"{round_up(self.upper):g}"
+
+
+def round_up(value: float, digits: int = 4) -> float:
+    """`value` rounded to significant digits, never below itself."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - digits + 1)
+    rounded = round(math.ceil(round(value / step, 6)) * step, 12)
+    return rounded if rounded >= value else float(rounded + step)
+
+
+class PrivacyStatement(BaseModel):
+    """What is guaranteed, for whom, under which mechanism, and what is not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schema_: Literal["reticent.privacy/1"] = Field(default=STATEMENT_SCHEMA, alias="schema")
+    releasable: bool
+    mechanism: dict[str, Any]
+    unit: str
+    neighbouring_relation: str
+    sampling: str
+    noise_multiplier: float | None
+    sampling_rate: float | None
+    steps: int
+    max_norm: float | None
+    max_records_per_subject: int
+    epsilon: Number
+    delta: float
+    mu: Number
+    advantage: Number
+    tradeoff: tuple[tuple[float, float | None], ...]
+    """(type I error alpha, guaranteed type II error beta of the best attack)."""
+    not_covered: tuple[str, ...]
+    random_source: str
+    public_weights: dict[str, str] | None = None
+    """SHA-256 and declared origin of the first weights."""
+    software: dict[str, str]
+
+    def words(self) -> tuple[str, ...]:
+        """The statement as sentences for a data-protection officer."""
+        who = "patient" if self.unit == "subject" else "single record (image), not patient,"
+        if self.epsilon.kind == "unbounded":
+            return (
+                "This model was trained WITHOUT differential privacy. Nothing is guaranteed about what it reveals; "
+                "it is not releasable on the strength of this record.",
+            )
+        sentences = [
+            f"Every {who} in the training data is protected by differential privacy: epsilon <= {self.epsilon} at "
+            f"delta = {self.delta:g} ({self.epsilon.kind}), under {self.neighbouring_relation.replace('-', ' ')} "
+            f"{self.unit}.",
+            f"In the language of Gaussian differential privacy: mu <= {self.mu} ({self.mu.kind}), for every attack "
+            f"with a false-alarm rate of at least {self.mu.alpha_min:g}.",
+        ]
+        if self.advantage.upper is not None:
+            share = round_up(100 * self.advantage.upper, 3)
+            sentences.append(
+                f"Whoever tries to tell from the model whether one {'patient' if self.unit == 'subject' else 'record'} "
+                f"was among the training data gains at most {share:g} percentage points over guessing "
+                f"(membership advantage, {self.advantage.kind})."
+            )
+        if not self.releasable:
+            sentences.append("The noise came from a seeded source: this run is a test and NOT releasable.")
+        return tuple(sentences)
+
+
+def privacy_numbers(mechanism: Mechanism, delta: float) -> dict[str, Any]:
+    """The figures of a statement, read off the mechanism's trade-off curve."""
+    profile = mechanism.profile()
+    alphas = [10.0 ** (k / 4) for k in range(-24, 0)] + [0.7, 0.8, 0.9]
+    curve = profile.tradeoff(alphas)
+    betas = [None if isinstance(point, Estimate) else point.lower for point in curve]
+    return {
+        "mechanism": mechanism.to_dict(),
+        "unit": mechanism.unit,
+        "neighbouring_relation": mechanism.neighbouring_relation,
+        "sampling": mechanism.sampling,
+        "epsilon": Number.of(profile.epsilon(delta), delta=delta),
+        "delta": delta,
+        "mu": Number.of(profile.mu(alpha_min=MU_RANGE), alpha_min=MU_RANGE),
+        "advantage": Number.of(profile.advantage()),
+        "tradeoff": tuple(zip(alphas, betas, strict=True)),
+    }

@@ -1,0 +1,166 @@
+"""The study: every option of a job in one validated, versioned configuration."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reticent.errors import InputError
+
+STUDY_SCHEMA = "reticent.study/1"
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class CohortOptions(_Options):
+    """Which patients, and how to read them."""
+
+    uri: str
+    unit: Literal["subject", "record"] = "subject"
+    columns: dict[str, str] = {}
+    """Names of a manifest's columns: role ("file", "subject", "mask", "split") to column."""
+    labels: tuple[str, ...] = ()
+    """Label columns of a manifest; several make a multi-label task."""
+    image_size: tuple[Count, ...] | None = None
+    """Spatial size in pixels that every image is resized to; None: chosen from the headers by a fixed rule."""
+    normalise: Literal["standardise", "scale"] = "standardise"
+    grey: bool = False
+
+
+class PrivacyOptions(_Options):
+    """The privacy target (exactly one), and the public constants it is calibrated with."""
+
+    epsilon: Positive | None = None
+    delta: Fraction | None = None
+    mu: Positive | None = None
+    advantage: Fraction | None = None
+    noise_multiplier: Positive | None = None
+    non_private: bool = False
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    steps: Count = 150
+    max_norm: Positive = 1.0
+    max_records_per_subject: Count = 4
+    batch_size: Positive | None = None
+    """Expected subjects per step as a declared constant; None: sampling rate times the number of training subjects."""
+    budget: str | None = None
+    seed: int | None = None
+    """Replaces the cryptographic source by a seeded one: for tests, never releasable."""
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        targets = ("epsilon", "mu", "advantage", "noise_multiplier")
+        named = [f"--{t.replace('_', '-')}" for t in targets if getattr(self, t) is not None]
+        named += ["--non-private"] * self.non_private
+        if len(named) != 1:
+            found = " and ".join(named) if named else "none"
+            raise ValueError(
+                f"exactly one privacy target is needed, found {found}; say one of --epsilon (with --delta), --mu, "
+                "--advantage, --noise-multiplier, or --non-private"
+            )
+        if self.epsilon is not None and self.delta is None:
+            raise ValueError("--epsilon needs --delta, the probability the guarantee may fail with (below 1/subjects)")
+        return self
+
+    @property
+    def stated_delta(self) -> float:
+        """The delta at which epsilon is stated; 1e-5 where the target itself needs none."""
+        return self.delta if self.delta is not None else 1e-5
+
+
+class ModelOptions(_Options):
+    """The network and its first weights."""
+
+    name: str = "default"
+    """"default", "monai:NAME" or "package.module:factory"."""
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of the network."""
+    init_from: Path | None = None
+    init_origin: str | None = None
+    """Where the public weights come from; goes on record."""
+
+
+class TrainingOptions(_Options):
+    """The optimiser and its public schedule."""
+
+    optimiser: Literal["sgd", "adam", "nadam"] = "nadam"
+    learning_rate: Positive = 2e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    class_weights: tuple[Positive, ...] | Literal["none", "counted"] = "none"
+    """Declared weights by class, or "counted": class counts bought with noise and charged."""
+    memory_mb: Count = 1024
+    twin: bool = False
+
+
+class Study(_Options):
+    """Everything that defines a job; stored with the run, repeated by `reticent train study.toml`."""
+
+    schema_: Literal["reticent.study/1"] = Field(default=STUDY_SCHEMA, alias="schema")
+    cohort: CohortOptions
+    privacy: PrivacyOptions
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model.init_from is not None and not self.model.init_origin:
+            raise ValueError("--init-from needs --init-origin: the declared public source of the weights goes on record")
+        return self
+
+    def to_toml(self) -> str:
+        """The study as TOML, options left at None omitted."""
+        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    def public_part(self) -> dict[str, Any]:
+        """What may leave with the model: no path, no location of the cohort, no column of its table."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for name in ("uri", "columns", "labels"):
+            data["cohort"].pop(name, None)
+        if "init_from" in data["model"]:
+            data["model"]["init_from"] = Path(data["model"]["init_from"]).name
+        return data
+
+
+def make_study(values: Mapping[str, Any], source: str = "options") -> Study:
+    """Validate nested option values.
+
+    Raises:
+        InputError: one line per wrong option, naming `source` and the option.
+    """
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        where = f"{where}: " if where and first["type"] != "value_error" else ""
+        raise InputError(f"{source}: {where}{message}{more}") from None
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """The option values of a study file, not yet validated (flags may add to them).
+
+    Raises:
+        InputError: the file is missing, is not TOML, or is of another schema.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such study file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    schema = values.get("schema", STUDY_SCHEMA)
+    if schema != STUDY_SCHEMA:
+        raise InputError(f"{path}: schema {schema!r} is not {STUDY_SCHEMA!r}, which this version reads")
+    return values
