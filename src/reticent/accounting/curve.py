@@ -28,17 +28,16 @@ class Curve:
     @property
     def epsilons(self) -> FloatArray:
         """The epsilons, from 0."""
-        return np.arange(len(self.upper)) * self.grid
+        return np.arange(len(self.upper), dtype=np.float64) * self.grid
 
     def delta(self, epsilon: float) -> tuple[float, float]:
         """Bounds on delta at any epsilon >= 0."""
-        index = min(int(epsilon / self.grid), len(self.upper) - 1)
-        following = min(index + 1, len(self.upper) - 1)
+        index = int(epsilon / self.grid)
+        if index + 1 >= len(self.upper):
+            return 0.0, float(self.upper[-1])
         share = min(1.0, math.expm1(max(0.0, epsilon - index * self.grid)) / math.expm1(self.grid))
-        upper = self.upper[index] + share * (self.upper[following] - self.upper[index])
-        at_or_above = math.ceil(epsilon / self.grid)
-        lower = self.lower[at_or_above] if at_or_above < len(self.lower) else 0.0
-        return float(lower), float(upper)
+        upper = self.upper[index] + share * (self.upper[index + 1] - self.upper[index])
+        return float(self.lower[math.ceil(epsilon / self.grid)]), float(upper)
 
     def epsilon(self, delta: float) -> tuple[float, float]:
         """Bounds on the smallest epsilon >= 0 with delta(epsilon) <= delta; infinite where the curve does not reach."""
@@ -58,22 +57,21 @@ class Curve:
     def _slopes(self) -> FloatArray:
         return np.exp(self.epsilons[: int(700 / self.grid)])
 
-    def power_from_above(self, alpha: FloatArray) -> FloatArray:
-        """Upper bound on the adversary's best power 1 - f(alpha) at type I error alpha.
+    def best_test(self, alpha: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Lower bound on the type II error f(alpha), upper bound on the power 1 - f(alpha); each accurate where small.
 
         f(alpha) = max over epsilon >= 0 of max(0, 1 - delta - e^epsilon alpha, e^-epsilon (1 - delta - alpha))
         (Dong, Roth and Su, 2022, Proposition 6). Any epsilon gives a valid bound; the best one is found by bisection.
         """
-        slopes, deltas = self._slopes(), self.upper[: len(self._slopes())]
-        best = _crossing(np.diff(deltas) / np.diff(slopes), -alpha)
-        left = deltas[best] + slopes[best] * alpha
-        intercepts = 1 - (1 - deltas) / slopes
-        best = _crossing(-np.diff(intercepts) / np.diff(1 / slopes), alpha)
-        right = intercepts[best] + alpha / slopes[best]
-        return np.minimum(1.0, np.minimum(left, right))
+        slopes = self._slopes()
+        deltas = self.upper[: len(slopes)]
+        steep = _least(deltas, slopes, np.diff(deltas) / np.diff(slopes), alpha, -alpha)
+        heights = (deltas - 1) / slopes
+        flat = -_least(heights, 1 / slopes, -np.diff(heights) / np.diff(1 / slopes), alpha, alpha)
+        return np.maximum(0.0, np.maximum(1 - steep, flat)), np.minimum(1.0, np.minimum(steep, 1 - flat))
 
     def power_from_below(self, alpha: float) -> float:
-        """Lower bound on 1 - f(alpha): the same minimum, with delta at the right end of each cell, e^epsilon at its left."""
+        """Lower bound on 1 - f(alpha): the same minimum, delta at the right end of each cell, e^epsilon at its left."""
         slopes = self._slopes()
         deltas = np.append(self.lower[1 : len(slopes)], 0.0)
         left = float((deltas + slopes * alpha).min())
@@ -83,12 +81,13 @@ class Curve:
     def mu(self, alpha_min: float) -> tuple[float, float]:
         """Bounds on the tight mu over all tests whose two errors are both at least alpha_min.
 
-        mu = sup of Phi^-1(1 - alpha) - Phi^-1(f(alpha)) over alpha_min <= alpha <= f(alpha); by symmetry the other half of
-        the curve adds nothing. Between neighbouring points the first term is taken at the left, f at the right.
+        mu = sup of Phi^-1(1 - alpha) - Phi^-1(f(alpha)) over alpha_min <= alpha <= f(alpha); by symmetry the other half
+        of the curve adds nothing. Between neighbouring points the first term is taken at the left, f at the right.
         """
         z = np.linspace(float(ndtri(alpha_min)), 0.0, MU_POINTS)
         alpha = ndtr(z)
-        shifted = ndtri(self.power_from_above(alpha))
+        miss, power = self.best_test(alpha)
+        shifted = np.where(power < 0.5, ndtri(power), -ndtri(miss))
         half = int(np.searchsorted(z + shifted, 0.0, side="right"))  # where alpha <= f(alpha)
         bound = float((shifted[1:] - z[:-1])[: max(1, half)].max())
         tested = slice(0, max(1, half), max(1, half // 30))
@@ -121,6 +120,15 @@ class Curve:
         return high
 
 
-def _crossing(takes_over: FloatArray, at: FloatArray) -> npt.NDArray[np.intp]:
-    """Index of the line that is lowest `at` each point, from the points where each line takes over from the last."""
-    return np.searchsorted(np.maximum.accumulate(takes_over), at)
+def _least(
+    intercepts: FloatArray, slopes: FloatArray, takes_over: FloatArray, alpha: FloatArray, at: FloatArray
+) -> FloatArray:
+    """Near-minimum over lines of intercept + slope * alpha; line k + 1 takes over from line k `at` takes_over[k].
+
+    Rounding leaves a few of these places out of order: they are put in order from either end, and the better result of
+    the two is kept.
+    """
+    forwards = np.searchsorted(np.maximum.accumulate(takes_over), at)
+    backwards = np.searchsorted(np.minimum.accumulate(takes_over[::-1])[::-1], at)
+    found = [intercepts[best] + slopes[best] * alpha for best in (forwards, backwards)]
+    return np.asarray(np.minimum(*found))

@@ -10,6 +10,7 @@ from reticent.accounting.checks import require_open
 from reticent.accounting.mechanisms import Mechanism
 from reticent.accounting.profiles import GaussianProfile
 from reticent.accounting.renyi import epsilon_of_divergence
+from reticent.accounting.values import Certified
 
 FAILURE_OF_ONE_JOB = 1e-8
 FAILURE_OF_ALL_JOBS = 1e-6
@@ -85,13 +86,15 @@ class RenyiFilter:
         """The epsilon that the filter's order proves for the total."""
         if not total.amount:
             return "nothing"
-        return f"epsilon {_up(max(0.0, epsilon_of_divergence(total.amount, self.order, self.delta)))} at delta {self.delta:g}"
+        epsilon = max(0.0, epsilon_of_divergence(total.amount, self.order, self.delta))
+        return f"epsilon {_up(epsilon)} at delta {self.delta:g}"
 
     def describe(self) -> str:
         """One sentence for print."""
         return (
             f"Rényi filter (Feldman and Zrnic, 2021): jobs chosen one after the other may spend a Rényi divergence of "
-            f"{self.limit:.4g} of order {self.order} together, which keeps epsilon <= {self.epsilon:g} at delta {self.delta:g}."
+            f"{self.limit:.4g} of order {self.order} together, which keeps epsilon <= {self.epsilon:g} at delta "
+            f"{self.delta:g}."
         )
 
 
@@ -101,11 +104,11 @@ class GaussianFilter:
 
     Adaptively chosen mu_i-Gaussian jobs with sum mu_i^2 <= mu^2 are mu-GDP together (Smith and Thakurta, 2022; Koskela,
     Tobaben and Honkela, 2023, Theorem 8). A sampled job enters as approximately Gaussian: with mu_i such that
-    delta(e) <= delta_{mu_i}(e) + eta for all e in both orders, every test on its output is matched, up to eta in type II
-    error, by a test on the mu_i-Gaussian pair. For pairs of distributions, matching all tests is matching all decisions
-    (Torgersen, 1970), so the output is within total variation eta of a randomisation of the mu_i-Gaussian. Replacing
-    the jobs by these one after the other, each given the transcript so far, changes the whole transcript by at most the
-    sum of the etas: the trade-off curve of all jobs lies above f_mu - sum of eta.
+    delta(e) <= delta_{mu_i}(e) + eta for all e in both orders, every test on its output is matched, up to eta in type
+    II error, by a test on the mu_i-Gaussian pair. For pairs of distributions, matching all tests is matching all
+    decisions (Torgersen, 1970), so the output is within total variation eta of a randomisation of the mu_i-Gaussian.
+    Replacing the jobs by these one after the other, each given the transcript so far, changes the whole transcript by
+    at most the sum of the etas: the trade-off curve of all jobs lies above f_mu - sum of eta.
     """
 
     mu: float
@@ -132,14 +135,12 @@ class GaussianFilter:
     def describe(self) -> str:
         """One sentence for print."""
         return (
-            f"Gaussian-DP filter (Koskela, Tobaben and Honkela, 2023): the squared mu of jobs chosen one after the other "
-            f"sum to at most {self.mu:g}^2, sampled jobs entering as Gaussian up to a failure of {FAILURE_OF_ONE_JOB:g} "
-            f"each and {FAILURE_OF_ALL_JOBS:g} in all."
+            f"Gaussian-DP filter (Koskela, Tobaben and Honkela, 2023): the squared mu of jobs chosen one after the "
+            f"other sum to at most {self.mu:g}^2, sampled jobs entering as Gaussian up to a failure of "
+            f"{FAILURE_OF_ONE_JOB:g} each and {FAILURE_OF_ALL_JOBS:g} in all."
         )
 
 
 def _up(value: float) -> str:
     """Four significant digits, rounded up."""
-    from reticent.accounting.values import Certified
-
     return str(Certified(value, value, "upper"))

@@ -51,7 +51,7 @@ def discretise(noise_multiplier: float, sampling_rate: float, grid: float) -> tu
     low, high = _support(s, q)
     first = math.floor((math.log1p(-q) if q < 1 else float(_loss(np.array(low), s, q))) / grid)
     count = math.ceil(float(_loss(np.array(high), s, q)) / grid) - first
-    edges = _inverse_loss(np.arange(first, first + count + 1) * grid, s, q)
+    edges = _inverse_loss(_multiples(first, count + 1, grid), s, q)
     if q < 1:
         edges[0] = -math.inf
     present, absent, upper_share = _cells(edges, first, s, q, grid)
@@ -107,10 +107,12 @@ def _cells(edges: FloatArray, first: int, s: float, q: float, grid: float) -> tu
     """Mass under P, mass under Q, and share of P's mass that goes to the upper end, for each cell."""
     width = np.diff(edges) / s
     narrow = width < min(WIDE, s)
-    losses = np.arange(first, first + len(width)) * grid
+    losses = _multiples(first, len(width), grid)
     present, absent, moved = np.empty_like(width), np.empty_like(width), np.empty_like(width)
     for chosen, integrate in ((narrow, _by_quadrature), (~narrow, _by_differences)):
-        present[chosen], absent[chosen], moved[chosen] = integrate(edges[:-1][chosen], edges[1:][chosen], losses[chosen], s, q)
+        present[chosen], absent[chosen], moved[chosen] = integrate(
+            edges[:-1][chosen], edges[1:][chosen], losses[chosen], s, q
+        )
     share = np.divide(moved, present, out=np.ones_like(moved), where=present > 0) / -math.expm1(-grid)
     return present, absent, np.clip(share, 0.0, 1.0)
 
@@ -142,4 +144,8 @@ def _by_differences(
 
 def _normal_mass(a: FloatArray, b: FloatArray) -> FloatArray:
     """Mass of the standard normal between a and b, from the tail that does not cancel."""
-    return np.where(a > 0, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a))
+    return np.asarray(np.where(a > 0, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a)))
+
+
+def _multiples(first: int, count: int, grid: float) -> FloatArray:
+    return np.arange(first, first + count, dtype=np.float64) * grid

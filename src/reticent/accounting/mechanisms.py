@@ -111,9 +111,7 @@ class SubsampledGaussian:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return _stored(
-            self, noise_multiplier=self.noise_multiplier, sampling_rate=self.sampling_rate, steps=self.steps
-        )
+        return _stored(self, noise_multiplier=self.noise_multiplier, sampling_rate=self.sampling_rate, steps=self.steps)
 
 
 @dataclass(frozen=True)

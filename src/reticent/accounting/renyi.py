@@ -5,13 +5,14 @@ import math
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+
 def sampled_gaussian_divergence(noise_multiplier: float, sampling_rate: float, order: float) -> float:
     """Upper bound on the Rényi divergence of real order > 1 of one Poisson-sampled Gaussian step, both orders.
 
     Exact at whole orders; between them (a - 1) R_a is convex and replaced by its chord.
 
-    R_a = log(sum_k C(a,k) (1-q)^(a-k) q^k e^(k(k-1)/(2 sigma^2))) / (a - 1) (Mironov, Talwar and Zhang, 2019, section 3.3,
-    who also show that removal dominates addition).
+    R_a = log(sum_k C(a,k) (1-q)^(a-k) q^k e^(k(k-1)/(2 sigma^2))) / (a - 1) (Mironov, Talwar and Zhang, 2019, section
+    3.3, who also show that removal dominates addition).
     """
     if sampling_rate == 1:
         return order / (2 * noise_multiplier**2)

@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 
 DEFAULT_GRID = 1e-4
 MAX_CELLS = 2**20
-MAX_WINDOW = 2**22
+MAX_WINDOW = 2**20
 DECADES_PER_LEVEL = 8
 LEVELS = 4
 FALLBACK_ORDERS = np.unique(np.round(np.geomspace(2, 5000, 120)).astype(int))
@@ -36,10 +36,10 @@ class SampledSteps(NamedTuple):
 class SampledGaussianProfile:
     """Two-sided bounds for any composition of Poisson-sampled Gaussian steps.
 
-    Upper side: the dominating pair of `loss_cells.discretise`, composed by `composition_fft.compose`, plus its numerical
-    error. Lower side: the same masses are a coupling of the true loss L with a discretised L' in which L' - L lies in
-    an interval as wide as the grid h and has a mean of at most h^2 (1 + h) / 8, so that by Hoeffding L' exceeds L by more
-    than h sqrt(T/2 log(1/eta)) + T h^2 (1 + h) / 8 with probability eta at most.
+    Upper side: the dominating pair of `loss_cells.discretise`, composed by `composition_fft.compose`, plus its
+    numerical error. Lower side: the same masses are a coupling of the true loss L with a discretised L' in which
+    L' - L lies in an interval as wide as the grid h and has a mean of at most h^2 (1 + h) / 8, so that by Hoeffding L'
+    exceeds L by more than h sqrt(T/2 log(1/eta)) + T h^2 (1 + h) / 8 with probability eta at most.
 
     The FFT is repeated under tilts that suit deltas of 1, 1e-8, 1e-16 and 1e-24, each when first needed. Beyond
     (delta < 1e-24 or so) epsilon falls back on the Rényi bound, which is looser and still a bound.
@@ -76,9 +76,12 @@ class SampledGaussianProfile:
         """See `PrivacyProfile`."""
         alphas = checked_alphas(alpha)
         curve = self._curve(_levels_down_to(alphas[alphas > 0].min(initial=1.0)))
-        safe = 1 - curve.power_from_above(alphas)
+        safe, _ = curve.best_test(alphas)
         loose = [1 - curve.power_from_below(float(value)) for value in alphas]
-        return like(alpha, [Certified(float(low), max(float(low), high), "lower") for low, high in zip(safe, loose, strict=True)])
+        return like(
+            alpha,
+            [Certified(float(low), max(float(low), high), "lower") for low, high in zip(safe, loose, strict=True)],
+        )
 
     def advantage(self) -> Certified:
         """See `PrivacyProfile`."""
@@ -97,7 +100,9 @@ class SampledGaussianProfile:
     def renyi(self, order: float) -> float:
         """See `PrivacyProfile`."""
         require_open("order", order, 1.0, math.inf)
-        return sum(p.steps * sampled_gaussian_divergence(p.noise_multiplier, p.sampling_rate, order) for p in self._parts)
+        return sum(
+            p.steps * sampled_gaussian_divergence(p.noise_multiplier, p.sampling_rate, order) for p in self._parts
+        )
 
     def _curve(self, levels: tuple[int, ...]) -> Curve:
         if levels not in self._curves:

@@ -9,10 +9,8 @@ if TYPE_CHECKING:
 MOST_VALUES = 20
 
 
-def attribute_rows(
-    table: "pandas.DataFrame", columns: Sequence[str], names: Mapping[str, str]
-) -> list[dict[str, str]]:
-    """For each row, the values of those of `columns` that have 1 to 20 distinct values, and of a numeric age by decades.
+def attribute_rows(table: "pandas.DataFrame", columns: Sequence[str], names: Mapping[str, str]) -> list[dict[str, str]]:
+    """For each row, the values of those of `columns` with 1 to 20 distinct values, a numeric age by decades.
 
     `names` maps a column to the attribute's name. A missing value is absent from the row's mapping.
     """

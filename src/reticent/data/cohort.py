@@ -14,7 +14,13 @@ Task = Literal["binary", "multi-class", "multi-label", "segmentation"]
 SPLIT_ROLES: dict[str, Role] = {
     "train": "train", "val": "held-out", "test": "held-out", "public": "public", "unlabelled": "unlabelled",
 }  # fmt: skip
-_SPLIT_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test", "unlabeled": "unlabelled"}
+_SPLIT_ALIASES = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "testing": "test",
+    "unlabeled": "unlabelled",
+}
 
 
 def canonical_split(name: str) -> str | None:

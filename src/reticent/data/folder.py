@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reticent.data.cohort import Cohort, Entry, canonical_split
+from reticent.data.cohort import Cohort, Entry, Task, canonical_split
 from reticent.data.files import READABLE_SUFFIXES, FileLocator, FileReader, read_header
 from reticent.errors import InputError
 
@@ -15,7 +15,9 @@ def open_folder(uri: str) -> Cohort:
     """
     root = Path(uri)
     splits = _split_folders(root)
-    folders = [(split, folder) for split, top in splits for folder in ([top] if split == "unlabelled" else _folders(top))]
+    folders = [
+        (split, folder) for split, top in splits for folder in ([top] if split == "unlabelled" else _folders(top))
+    ]
     classes = tuple(sorted({folder.name for split, folder in folders if split != "unlabelled"}))
     entries = []
     for split, folder in folders:
@@ -31,7 +33,7 @@ def open_folder(uri: str) -> Cohort:
         if split not in found:
             raise InputError(f"{top}: the split is empty; fill it with CLASS/image files or remove the folder")
     spatial, channels = read_header(entries[0].locator.image)
-    task = "binary" if len(classes) == 2 else "multi-class"
+    task: Task = "binary" if len(classes) == 2 else "multi-class"
     return Cohort(
         uri, root.resolve().name, task, classes, entries, {"image": channels}, len(spatial), False, FileReader(channels)
     )

@@ -28,8 +28,9 @@ def decode_image(path: Path, channels: int | None) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise InputError(f"{path}: {image.n_frames} frames in one file; store one image a file, or a volume as NIfTI")
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise InputError(f"{path}: {frames} frames in one file; store one image a file, or a volume as NIfTI")
             return _pixels(image, channels or _channels(image.mode))
     except InputError:
         raise
@@ -53,7 +54,8 @@ def decode_image_mask(path: Path) -> np.ndarray:
             f"{path}: the mask holds {len(values)} values, but image masks are binary (0 and one other value); "
             "store it as lossless PNG, or several labels as NIfTI in an MSD folder"
         )
-    return (stored != 0).astype(np.int64)
+    mask: np.ndarray = (stored != 0).astype(np.int64)
+    return mask
 
 
 def _channels(mode: str) -> int:
@@ -62,8 +64,7 @@ def _channels(mode: str) -> int:
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:
     if image.mode.startswith(_DEEP_MODES):
-        values = np.asarray(image)
-        grey = values.astype(np.float32) / (1 if image.mode == "F" else 65535)
+        grey = np.asarray(image, np.float32) / (1 if image.mode == "F" else 65535)
         return np.repeat(grey[None], channels, axis=0)
     values = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.float32) / 255
     return values[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(values, -1, 0))

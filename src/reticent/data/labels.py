@@ -41,7 +41,7 @@ def class_labels(
 def multi_labels(
     manifest: Path, columns: Mapping[str, Sequence[str | None]], unlabelled: Sequence[bool]
 ) -> list[tuple[int, ...] | None]:
-    """The 0/1 tuple over `columns` for each row, None where unlabelled; raises InputError with the row for other values."""
+    """The 0/1 tuple over `columns` for each row, None where unlabelled; raises InputError for other values."""
     rows: list[tuple[int, ...] | None] = []
     for position, without in enumerate(unlabelled):
         row = position + _HEADER_ROWS
@@ -52,19 +52,25 @@ def multi_labels(
 
 
 def _refuse_mixture(manifest: Path, column: str, given: Sequence[tuple[int, str]]) -> None:
-    """Raise InputError for the first value of the rarer kind: one "unclear" among a thousand 0 and 1, or the reverse."""
+    """Raise InputError for the first value of the rarer kind: one "unclear" among many 0 and 1, or the reverse."""
     texts = [(row, value) for row, value in given if _number(value) is None]
     numbers = [(row, value) for row, value in given if _number(value) is not None]
     if numbers:
-        rarer, kind = (texts, "not a number, but others are") if len(texts) <= len(numbers) else (numbers, "a number among names")
+        rarer, kind = (
+            (texts, "not a number, but others are") if len(texts) <= len(numbers) else (numbers, "a number among names")
+        )
         row, value = rarer[0]
-        raise InputError(f"{manifest}, row {row}: the label {value!r} in column {column} is {kind}; correct or remove it")
+        raise InputError(
+            f"{manifest}, row {row}: the label {value!r} in column {column} is {kind}; correct or remove it"
+        )
 
 
 def _whole(manifest: Path, row: int, column: str, value: str) -> int:
     number = float(value)
     if not number.is_integer():
-        raise InputError(f"{manifest}, row {row}: the label {value!r} in column {column} is no class; use whole numbers or names")
+        raise InputError(
+            f"{manifest}, row {row}: the label {value!r} in column {column} is no class; use whole numbers or names"
+        )
     return int(number)
 
 
@@ -72,13 +78,17 @@ def _zero_or_one(manifest: Path, row: int, column: str, value: str | None) -> in
     number = _number(_present(manifest, row, column, value))
     if number not in (0.0, 1.0):
         kind = "non-numeric" if number is None else "neither 0 nor 1"
-        raise InputError(f"{manifest}, row {row}: the label {value!r} in column {column} is {kind}; several labels are 0 or 1")
+        raise InputError(
+            f"{manifest}, row {row}: the label {value!r} in column {column} is {kind}; several labels are 0 or 1"
+        )
     return int(number)
 
 
 def _present(manifest: Path, row: int, column: str, value: str | None) -> str:
     if value is None:
-        raise InputError(f"{manifest}, row {row}: no label in column {column}; add it, or give the row the split unlabelled")
+        raise InputError(
+            f"{manifest}, row {row}: no label in column {column}; add it, or give the row the split unlabelled"
+        )
     return value
 
 

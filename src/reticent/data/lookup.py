@@ -15,20 +15,25 @@ def find_image(manifest: Path, row: int, name: str) -> Path:
         for candidate in _spellings(folder / name):
             if candidate.is_file():
                 return candidate
-    raise InputError(f"{manifest}, row {row}: no file {manifest.parent / name} (nor in images/); correct or remove the row")
+    raise InputError(
+        f"{manifest}, row {row}: no file {manifest.parent / name} (nor in images/); correct or remove the row"
+    )
 
 
 def find_mask(manifest: Path, row: int, name: str, image: Path) -> Path:
-    """The mask `name` as for images, with `masks/` in place of `images/`, where its suffix may differ from the named one.
+    """The mask `name`, relative to the manifest's folder, then to `masks/`, where its suffix may differ.
 
     The suffix may differ so that a column of image names can name the masks too; `image` itself is never its mask.
+    Raises InputError with the row and the path if there is none.
     """
     masks = manifest.parent / "masks" / name
     stem = masks.parent / _without_suffix(masks.name)
     for candidate in (*_spellings(manifest.parent / name), *_spellings(masks), *_spellings(stem)):
         if candidate != image and candidate.is_file():
             return candidate
-    raise InputError(f"{manifest}, row {row}: no mask {manifest.parent / name} (nor in masks/); correct or remove the row")
+    raise InputError(
+        f"{manifest}, row {row}: no mask {manifest.parent / name} (nor in masks/); correct or remove the row"
+    )
 
 
 def _without_suffix(name: str) -> str:

@@ -56,13 +56,13 @@ def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -
     names = {column: role for role, column in columns.items() if role not in _ALIASES}
     attributes = attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
     subjects = [None] * len(table) if roles.subject is None else _texts(table, roles.subject)
-    entries = [
-        Entry(*fields) for fields in zip(_texts(table, roles.file), subjects, splits, row_labels, attributes, locators, strict=True)
-    ]  # fmt: skip
+    files = [str(file) for file in table[roles.file]]
+    rows = zip(files, subjects, splits, row_labels, attributes, locators, strict=True)
+    entries = [Entry(*row) for row in rows]
     spatial, channels = read_header(locators[0].image)
     has_subjects = roles.subject is not None
     return Cohort(
-        uri, path.stem if path.stem != "manifest" else path.resolve().parent.name, task, classes, entries,
+        uri, path.resolve().parent.name if path.stem in ("manifest", "data") else path.stem, task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
     )  # fmt: skip
 
@@ -102,7 +102,9 @@ def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], la
             return columns[role]
         found = [name for name in present if name.lower() in _ALIASES[role]]
         if len(found) > 1:
-            raise InputError(f"{path}: {' and '.join(found)} may each be the {role} column; say which ({_option(role)})")
+            raise InputError(
+                f"{path}: {' and '.join(found)} may each be the {role} column; say which ({_option(role)})"
+            )
         return found[0] if found else None
 
     file = find("file")
@@ -138,7 +140,8 @@ def _splits(path: Path, table: "pandas.DataFrame", column: str | None) -> list[s
         split = None if name is None else canonical_split(name)
         if name is not None and split is None:
             raise InputError(
-                f"{path}, row {row}: unknown split {name!r} in column {column}; use train, val, test, public or unlabelled"
+                f"{path}, row {row}: unknown split {name!r} in column {column}; "
+                "use train, val, test, public or unlabelled"
             )
         splits.append(split)
     return splits

@@ -4,6 +4,7 @@ import hashlib
 import os
 import urllib.request
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +24,12 @@ class NpzReader:
     """Decodes rows of an NPZ archive; the images of a split are held as stored (uint8) once the first is asked for."""
 
     path: Path
+    shapes: Mapping[str, tuple[int, ...]]
     colour_last: bool
     _images: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def shape(self, locator: tuple[str, int]) -> tuple[int, ...]:
-        spatial = _header(self.path, f"{locator[0]}_images")[0][1:]
-        return spatial[:-1] if self.colour_last else spatial
+        return self.shapes[locator[0]]
 
     def decode(self, locator: tuple[str, int]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         row = self._row(locator).astype(np.float32) / 255
@@ -45,7 +46,8 @@ class NpzReader:
         split, row = locator
         if split not in self._images:
             self._images[split] = _array(self.path, f"{split}_images")
-        return self._images[split][row]
+        image: np.ndarray = self._images[split][row]
+        return image
 
 
 def open_npz(uri: str) -> Cohort:
@@ -62,9 +64,11 @@ def open_npz(uri: str) -> Cohort:
     splits = [split for split in _SPLITS if _has(path, f"{split}_images")]
     if "train" not in splits:
         raise InputError(f"{uri}: no array train_images; a MedMNIST archive holds {{train,val,test}}_{{images,labels}}")
-    shape, _ = _header(path, "train_images")
+    shapes = {split: _image_shape(path, split) for split in splits}
+    shape = shapes["train"]
     colour_last = len(shape) == 5 or (len(shape) == 4 and shape[-1] in (1, 3))
-    labels = {split: _labels(path, split) for split in splits}
+    spatial = {split: shape[1:-1] if colour_last else shape[1:] for split, shape in shapes.items()}
+    labels = {split: _labels(path, split, shapes[split][0]) for split in splits}
     task, classes = _task(path, labels, known.classes if known else None)
     entries = [
         Entry(f"{split}/{row:05d}", None, split, label, {}, (split, row))
@@ -73,7 +77,7 @@ def open_npz(uri: str) -> Cohort:
     ]
     return Cohort(
         uri, path.stem, task, classes, entries, {"image": shape[-1] if colour_last else 1},
-        len(shape) - 1 - colour_last, False, NpzReader(path, colour_last),
+        len(shape) - 1 - colour_last, False, NpzReader(path, spatial, colour_last),
         CITATION if known else None, known.licence if known else None,
     )  # fmt: skip
 
@@ -81,8 +85,8 @@ def open_npz(uri: str) -> Cohort:
 def open_medmnist(uri: str, download: bool) -> Cohort:
     """Open `medmnist:NAME` from $RETICENT_DATA, ./data, ../shared/data/medmnist or ~/.medmnist.
 
-    If it is in none of them and `download` is true, fetch it from the official record into the first (if set) or the last.
-    Raises InputError if it is not found, or not to be downloaded since no checksum is known.
+    If it is in none of them and `download` is true, fetch it from the official record into the first (if set) or the
+    last. Raises InputError if it is not found, or not to be downloaded since no checksum is known.
     """
     name = uri.removeprefix("medmnist:")
     known, md5 = known_set(name)
@@ -96,9 +100,13 @@ def open_medmnist(uri: str, download: bool) -> Cohort:
             if path.is_file():
                 return open_npz(str(path))
     if not download:
-        raise InputError(f"{uri}: not found in {', '.join(map(str, folders))}; put {name}.npz there or say `--download`")
+        raise InputError(
+            f"{uri}: not found in {', '.join(map(str, folders))}; put {name}.npz there or say `--download`"
+        )
     if md5 is None:
-        raise InputError(f"{uri}: will not be downloaded, its checksum is not known; fetch {name}.npz and give its path")
+        raise InputError(
+            f"{uri}: will not be downloaded, its checksum is not known; fetch {name}.npz and give its path"
+        )
     _download(name, md5, store)
     return open_npz(str(store / f"{name}.npz"))
 
@@ -110,8 +118,10 @@ def _download(name: str, md5: str, folder: Path) -> None:
         urllib.request.urlretrieve(f"{OFFICIAL_RECORD}/{name}.npz", aside)
         _verify(aside, md5)
         aside.replace(folder / f"{name}.npz")
-    except (OSError, urllib.request.HTTPError) as error:
-        raise InputError(f"medmnist:{name}: the download failed ({error}); try again or fetch {name}.npz by hand") from error
+    except OSError as error:
+        raise InputError(
+            f"medmnist:{name}: the download failed ({error}); try again or fetch {name}.npz by hand"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -134,7 +144,9 @@ def _has(path: Path, name: str) -> bool:
         raise _unreadable(path, error) from error
 
 
-def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
+def _image_shape(path: Path, split: str) -> tuple[int, ...]:
+    """Shape of the split's image array, from its header alone; raises InputError if it is no stack of uint8 images."""
+    name = f"{split}_images"
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
             version = np.lib.format.read_magic(file)
@@ -142,17 +154,18 @@ def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
             shape, _, dtype = read(file)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    if len(shape) not in (3, 4, 5) and name.endswith("_images"):
-        raise InputError(f"{path}: {name} has {len(shape)} axes; images are (n, H, W), (n, H, W, 3) or (n, D, H, W)")
-    if dtype != np.uint8 and name.endswith("_images"):
-        raise InputError(f"{path}: {name} is {dtype}; MedMNIST images are uint8")
-    return shape, dtype
+    if len(shape) not in (3, 4, 5) or dtype != np.uint8:
+        raise InputError(
+            f"{path}: {name} is {dtype} {shape}; MedMNIST images are uint8 (n, H, W), (n, H, W, 3) or (n, D, H, W)"
+        )
+    return shape
 
 
 def _array(path: Path, name: str) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return archive[name]
+            array: np.ndarray = archive[name]
+            return array
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 
@@ -161,9 +174,9 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a readable NPZ archive ({error}); fetch it anew")
 
 
-def _labels(path: Path, split: str) -> np.ndarray:
+def _labels(path: Path, split: str, rows: int) -> np.ndarray:
     """Labels as int64 (n,) or (n, k); raises InputError for other kinds, another number of rows, or an empty split."""
-    labels, (rows, *_) = _array(path, f"{split}_labels"), _header(path, f"{split}_images")[0]
+    labels = _array(path, f"{split}_labels")
     if rows == 0:
         raise InputError(f"{path}: the split {split} is empty; leave its arrays out")
     if labels.dtype.kind not in "iub" or labels.ndim not in (1, 2):
@@ -183,10 +196,10 @@ def _task(path: Path, labels: dict[str, np.ndarray], known: tuple[str, ...] | No
     return ("binary" if len(classes) == 2 else "multi-class"), classes
 
 
-def _targets(labels: np.ndarray, task: Task, classes: tuple[str, ...], known: bool) -> list[int] | list[tuple[int, ...]]:
+def _targets(labels: np.ndarray, task: Task, classes: tuple[str, ...], known: bool) -> Sequence[int | tuple[int, ...]]:
     if task == "multi-label":
         return [tuple(row) for row in labels.tolist()]
     if known:
-        return labels.tolist()
+        return [int(value) for value in labels]
     index = {int(name): position for position, name in enumerate(classes)}
     return [index[value] for value in labels.tolist()]

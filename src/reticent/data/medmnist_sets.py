@@ -54,7 +54,8 @@ SETS = {
     ),
     "tissuemnist": MedMnistSet(
         ("Collecting Duct, Connecting Tubule", "Distal Convoluted Tubule", "Glomerular endothelial cells",
-         "Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments", "Thick Ascending Limb"),
+         "Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments",
+         "Thick Ascending Limb"),
         {"": "ebe78ee8b05294063de985d821c1c34b"},
     ),
     "organamnist": MedMnistSet(_ORGANS, {"": "68e3f8846a6bd62f0c9bf841c0d9eacc"}),

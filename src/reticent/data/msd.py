@@ -1,4 +1,4 @@
-"""Folders of the Medical Segmentation Decathlon: `dataset.json` with NIfTI images and masks (Antonelli et al., 2022)."""
+"""Folders of the Medical Segmentation Decathlon (Antonelli et al., 2022): `dataset.json`, NIfTI images and masks."""
 
 import json
 from pathlib import Path
@@ -24,10 +24,13 @@ def open_msd(uri: str) -> Cohort:
         cases = [(str(case["image"]), str(case["label"])) for case in dataset["training"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f'{description}: not of the MSD form ({error!r}); needs "labels" by number and "training" with image and label'
+            f"{description}: not of the MSD form ({error!r}); "
+            'it needs "labels" by number and "training" with image and label'
         ) from error
     if sorted(labels) != list(range(len(labels))) or not cases:
-        raise InputError(f"{description}: labels must be numbered 0, 1, 2 … and at least one case listed under training")
+        raise InputError(
+            f"{description}: labels must be numbered 0, 1, 2 … and at least one case listed under training"
+        )
     entries = [_entry(root, image, label) for image, label in cases]
     _refuse_repeats(description, entries)
     _, channels = read_nifti_header(entries[0].locator.image)
@@ -41,7 +44,9 @@ def open_msd(uri: str) -> Cohort:
 def _entry(root: Path, image: str, label: str) -> Entry:
     for path in (root / image, root / label):
         if not path.is_file():
-            raise InputError(f"{root / 'dataset.json'}: names {path.relative_to(root)}, which does not exist; add or unlist it")
+            raise InputError(
+                f"{root / 'dataset.json'}: names {path.relative_to(root)}, which does not exist; add or unlist it"
+            )
     case = Path(image).name.removesuffix(".gz").removesuffix(".nii")
     return Entry(Path(image).as_posix(), case, None, None, {}, FileLocator(root / image, root / label))
 

@@ -23,7 +23,7 @@ def is_nifti(path: Path) -> bool:
 
 
 def read_nifti_header(path: Path) -> tuple[tuple[int, ...], int]:
-    """Canonical spatial shape (3 numbers) and number of channels (the fourth axis), without voxels; raises InputError."""
+    """Canonical spatial shape and number of channels (the fourth axis), from the header; raises InputError."""
     image = _open(path)
     order = np.argsort(io_orientation(image.affine)[:, 0])
     shape = tuple(int(image.shape[axis]) for axis in order)
@@ -33,7 +33,8 @@ def read_nifti_header(path: Path) -> tuple[tuple[int, ...], int]:
 def decode_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The volume as float32 (C, X, Y, Z) and its canonical affine (4, 4); a fourth stored axis is the channel.
 
-    Stored values are kept (after the header's slope and intercept). Raises InputError for an unreadable or truncated file.
+    Stored values are kept (after the header's slope and intercept). Raises InputError for an unreadable or
+    truncated file.
     """
     image = _open(path)
     voxels = _voxels(image, path, np.float32)
@@ -49,7 +50,7 @@ def decode_nifti_mask(path: Path) -> np.ndarray:
     image = _open(path)
     voxels = apply_orientation(_voxels(image, path, np.float64), io_orientation(image.affine))
     mask = np.squeeze(voxels, 3) if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
-    whole = np.nan_to_num(np.rint(mask), posinf=0, neginf=0).astype(np.int64)
+    whole: np.ndarray = np.nan_to_num(np.rint(mask), posinf=0, neginf=0).astype(np.int64)
     if not np.array_equal(whole, mask):
         raise InputError(f"{path}: the mask holds values that are not whole numbers; store label numbers")
     return whole
@@ -60,6 +61,7 @@ def write_nifti_mask(path: Path, mask: np.ndarray, like: Path) -> None:
     image = _open(like)
     stored = apply_orientation(mask, ornt_transform(_RAS, io_orientation(image.affine)))
     header = nibabel.Nifti1Header()
+    header.set_data_dtype(stored.dtype)
     header.set_xyzt_units(*image.header.get_xyzt_units())
     nibabel.save(nibabel.Nifti1Image(stored, image.affine, header), path)
 

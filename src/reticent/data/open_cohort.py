@@ -34,11 +34,12 @@ def open_cohort(
 ) -> Cohort:
     """Open the cohort at `uri` without decoding pixels.
 
-    `uri` is a folder of class folders, an MSD folder, a manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or
-    `phantom:chest`. `columns` maps roles (file, subject, label, mask, split) and attributes to a manifest's columns;
+    `uri` is a folder of class folders, an MSD folder, a manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME`
+    or `phantom:chest`. `columns` maps roles (file, subject, label, mask, split) and attributes to a manifest's columns;
     `labels` names its label columns, several for a multi-label task. `download` allows fetching a MedMNIST set.
     With `unit="record"` every record is its own subject. `strict=False`, for inspection, also opens a cohort without
-    subjects, with one class or one subject, or with a subject in several splits. Raises InputError for anything else wrong.
+    subjects, with one class or one subject, or with a subject in several splits. Raises InputError for anything
+    else that is wrong.
     """
     cohort = _read(uri, columns or {}, labels or (), download)
     check_splits(cohort)
@@ -55,12 +56,16 @@ def _read(uri: str, columns: Mapping[str, str], labels: Sequence[str], download:
     if uri.lower().endswith(MANIFEST_SUFFIXES):
         return open_manifest(uri, columns, labels)
     if columns or labels:
-        raise InputError(f"{uri}: column and label names apply to a manifest ({', '.join(MANIFEST_SUFFIXES)}) only; drop them")
+        raise InputError(
+            f"{uri}: column and label names apply to a manifest ({', '.join(MANIFEST_SUFFIXES)}) only; drop them"
+        )
     if uri.startswith("medmnist:"):
         return open_medmnist(uri, download)
     for recognises, reader in _READERS:
         if recognises(uri):
             return reader(uri)
     if Path(uri).exists():
-        raise InputError(f"{uri}: not a known kind of cohort; use a folder, a manifest (.csv, .parquet) or a MedMNIST .npz")
+        raise InputError(
+            f"{uri}: not a known kind of cohort; use a folder, a manifest (.csv, .parquet) or a MedMNIST .npz"
+        )
     raise InputError(f"{uri}: no such file or folder; also known: medmnist:NAME and phantom:chest")

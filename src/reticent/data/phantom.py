@@ -14,7 +14,7 @@ _SEED = 20240601
 _VERSION = "phantom:chest 1"
 _MOST_IMAGES = 4
 _VISIBLE = 0.9  # share of a nodule patient's images that show the nodule
-_ANATOMY, _NUISANCE = 32, 8  # uniform numbers drawn per patient and per image
+_ANATOMY = 36  # uniform numbers that fix one patient
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def open_phantom(uri: str) -> Cohort:
     options = dict(parse_qsl(query, keep_blank_values=True))
     count = options.pop("subjects", "600")
     if name != "chest" or options or not count.isdecimal() or int(count) < 1:
-        raise InputError(f"{uri}: no such phantom cohort; use phantom:chest or phantom:chest?subjects=N with N from 1 up")
+        raise InputError(
+            f"{uri}: no such phantom cohort; use phantom:chest or phantom:chest?subjects=N with N from 1 up"
+        )
     entries = [entry for patient in range(int(count)) for entry in _entries(patient)]
     return Cohort(
         uri, "phantom-chest", "binary", ("no nodule", "nodule"), entries, {"image": 1}, 2, True, PhantomReader(),
@@ -76,7 +78,7 @@ def _image(patient: int, number: int) -> np.ndarray:
     nodule = [next(anatomy) for _ in range(4)][2] < 0.5
 
     def u(low: float, high: float) -> float:
-        return low + (high - low) * next(anatomy)
+        return float(low + (high - low) * next(anatomy))
 
     dx, dy = nuisance.uniform(-0.08, 0.08, 2)
     image = u(0.55, 0.8) * _ellipse(dx, dy, u(0.75, 0.95), u(0.8, 1), u(-0.1, 0.1))
@@ -92,13 +94,15 @@ def _image(patient: int, number: int) -> np.ndarray:
     if nodule and nuisance.random() < _VISIBLE:
         image += spot
     image = image * nuisance.uniform(0.9, 1.1) + nuisance.normal(0, 0.01, image.shape)
-    return np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+    grey: np.ndarray = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+    return grey
 
 
 def _ellipse(x: float, y: float, a: float, b: float, angle: float) -> np.ndarray:
-    """A soft ellipse on [-1, 1]^2: 1 / (1 + exp(0.6 SIZE min(a, b) (d - 1))), d the elliptical radius after rotation."""
+    """A soft ellipse on [-1, 1]^2: 1 / (1 + exp(0.6 SIZE min(a, b) (d - 1))) at the elliptical radius d."""
     axis = np.linspace(-1, 1, SIZE)
     right, down = axis[None, :] - x, axis[:, None] - y
     cos, sin = np.cos(angle), np.sin(angle)
     d = np.hypot((cos * right + sin * down) / a, (cos * down - sin * right) / b)
-    return 1 / (1 + np.exp(np.minimum(0.6 * SIZE * min(a, b) * (d - 1), 60)))
+    soft: np.ndarray = 1 / (1 + np.exp(np.minimum(0.6 * SIZE * min(a, b) * (d - 1), 60)))
+    return soft

@@ -13,16 +13,20 @@ def check_splits(cohort: Cohort) -> None:
         raise InputError(f"{cohort.uri}: no records; check the path")
     if not _training(cohort.entries):
         found = ", ".join(sorted({str(entry.split) for entry in cohort.entries}))
-        raise InputError(f"{cohort.uri}: the split train is empty (splits found: {found}); name the training records train")
+        raise InputError(
+            f"{cohort.uri}: the split train is empty (splits found: {found}); name the training records train"
+        )
 
 
 def check_classes(cohort: Cohort) -> None:
-    """Raise InputError if all labelled training records have one class, or one label of a multi-label task is constant."""
+    """Raise InputError if the training records have one class only, or the same value of one of several labels."""
     labels = [entry.label for entry in _training(cohort.entries) if entry.label is not None]
     if cohort.task == "multi-label":
         for position, name in enumerate(cohort.classes):
             if len({label[position] for label in labels if isinstance(label, tuple)}) < 2:
-                raise InputError(f"{cohort.uri}: the label {name} has the same value in all training records; leave it out")
+                raise InputError(
+                    f"{cohort.uri}: the label {name} has the same value in all training records; leave it out"
+                )
     elif cohort.task != "segmentation" and len(set(labels)) < 2:
         found = ", ".join(cohort.classes[label] for label in set(labels) if isinstance(label, int)) or "none"
         raise InputError(f"{cohort.uri}: the training records have one class only ({found}); a classifier needs two")
@@ -41,16 +45,16 @@ def check_subjects(cohort: Cohort, *, overlap_allowed: bool) -> None:
     missing = [entry.key for entry in cohort.entries if entry.subject is None]
     if missing:
         raise InputError(
-            f"{cohort.uri}: the subject is empty in {len(missing)} of {len(cohort.entries)} records, first {missing[0]}; "
-            "fill it in, or say `--unit record`"
+            f"{cohort.uri}: the subject is empty in {len(missing)} of {len(cohort.entries)} records, "
+            f"first {missing[0]}; fill it in, or say `--unit record`"
         )
     if overlap_allowed:
         return
     counts = Counter(entry.subject for entry in cohort.entries)
     if len(counts) == 1:
         raise InputError(
-            f"{cohort.uri}: all {len(cohort.entries)} records have the subject {next(iter(counts))}; name the column that "
-            "tells patients apart, or say `--unit record`"
+            f"{cohort.uri}: all {len(cohort.entries)} records have the subject {next(iter(counts))}; "
+            "name the column that tells patients apart, or say `--unit record`"
         )
     overlapping = subjects_in_several_splits(
         (entry.subject for entry in cohort.entries), (entry.split for entry in cohort.entries)
@@ -58,8 +62,8 @@ def check_subjects(cohort: Cohort, *, overlap_allowed: bool) -> None:
     if overlapping:
         subject, splits = next(iter(overlapping.items()))
         raise InputError(
-            f"{cohort.uri}: subject {subject} is in the splits {' and '.join(splits)} ({len(overlapping)} such subjects); "
-            "keep each patient in one split, or remove the split column"
+            f"{cohort.uri}: subject {subject} is in the splits {' and '.join(splits)} "
+            f"({len(overlapping)} such subjects); keep each patient in one split, or remove the split column"
         )
 
 

@@ -47,7 +47,7 @@ class PrivacyOptions(_Options):
     noise_multiplier: Positive | None = None
     non_private: bool = False
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    steps: Count = 150
+    steps: Count = 100
     max_norm: Positive = 1.0
     max_records_per_subject: Count = 4
     batch_size: Positive | None = None
@@ -93,7 +93,7 @@ class TrainingOptions(_Options):
     """The optimiser and its public schedule."""
 
     optimiser: Literal["sgd", "adam", "nadam"] = "nadam"
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 5e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     class_weights: tuple[Positive, ...] | Literal["none", "counted"] = "none"
@@ -115,6 +115,8 @@ class Study(_Options):
     def _consistent(self) -> Self:
         if self.model.init_from is not None and not self.model.init_origin:
             raise ValueError("--init-from needs --init-origin: the declared public source of the weights goes on record")
+        if self.privacy.budget and (self.training.twin or self.privacy.non_private):
+            raise ValueError("--budget admits no job without privacy: leave out --twin and --non-private, or the budget")
         return self
 
     def to_toml(self) -> str:

@@ -1,0 +1,27 @@
+"""Data: cohorts of subjects and their records, from image files, tables and archives; splits by subject."""
+
+from reticent.data.cache import DecodedCache
+from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, Record, Role, Task
+from reticent.data.geometry import read_image, write_mask
+from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
+from reticent.data.open_cohort import open_cohort
+from reticent.data.preprocess import Preprocessing
+from reticent.data.splits import assign_splits
+
+__all__ = [
+    "SPLIT_ROLES",
+    "Cohort",
+    "CohortSummary",
+    "DecodedCache",
+    "Entry",
+    "Preprocessing",
+    "Record",
+    "Role",
+    "SplitSummary",
+    "Task",
+    "assign_splits",
+    "inspect_cohort",
+    "open_cohort",
+    "read_image",
+    "write_mask",
+]

@@ -1,0 +1,161 @@
+"""Decoded and preprocessed records in memory-mapped files, so that training reads each original once."""
+
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from reticent.data.cohort import Cohort, Record
+from reticent.data.preprocess import Preprocessing
+from reticent.errors import InputError
+
+Progress = Callable[[int, int], None]
+_LAYOUT = 1
+_ABANDONED_AFTER = 3600.0  # seconds without a write
+
+
+class DecodedCache:
+    """All records of a cohort, preprocessed and of one shape, read from `folder` without decoding again.
+
+    `cache[i]` is a Record and `cache.batch(indices)` stacks several. The files are built once, aside, and renamed when
+    complete; another state of the cohort's files or another preprocessing gets files of its own. The folder is
+    readable by its owner only.
+    """
+
+    def __init__(
+        self, cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress: Progress | None = None
+    ) -> None:
+        """Open the cache of `cohort` in `folder`, building it if needed with `progress(done, total)` after each record.
+
+        Raises InputError for a record that cannot be decoded, for records of different shapes after preprocessing, and
+        for a full disk.
+        """
+        self._cohort = cohort
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        built = folder / _fingerprint(cohort, preprocessing)
+        if not built.is_dir():
+            _build(cohort, preprocessing, built, progress)
+        self._inputs = {name: np.load(built / f"input-{name}.npy", mmap_mode="r") for name in cohort.channels}
+        masks = cohort.task == "segmentation"
+        self._masks = np.load(built / "mask.npy", mmap_mode="r") if masks else None
+        self._labelled = np.load(built / "labelled.npy")
+
+    def __len__(self) -> int:
+        return len(self._cohort.entries)
+
+    def __getitem__(self, i: int) -> Record:
+        """Record `i`, preprocessed."""
+        entry = self._cohort.entries[i]
+        inputs, targets = self.batch([i])
+        return Record(
+            entry.subject or entry.key,
+            {name: stack[0] for name, stack in inputs.items()},
+            {name: stack[0] for name, stack in targets.items()},
+            entry.attributes,
+        )
+
+    def batch(self, indices: Sequence[int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Inputs (n, C, ...) and targets (n, ...) of the records `indices`; no targets if one of them is unlabelled."""
+        rows = np.asarray(indices, np.int64)
+        inputs = {name: np.array(stack[rows]) for name, stack in self._inputs.items()}
+        if not self._labelled[rows].all():
+            return inputs, {}
+        if self._masks is not None:
+            return inputs, {"mask": self._masks[rows].astype(np.int64)}
+        labels = [self._cohort.entries[i].label for i in rows]
+        if self._cohort.task == "multi-label":
+            return inputs, {"label": np.asarray(labels, np.float32).reshape(len(rows), len(self._cohort.classes))}
+        return inputs, {"label": np.asarray(labels, np.int64)}
+
+
+def _fingerprint(cohort: Cohort, preprocessing: Preprocessing) -> str:
+    digest = hashlib.sha256()
+    digest.update(json.dumps([_LAYOUT, cohort.task, dict(cohort.channels), asdict(preprocessing)]).encode())
+    for i, entry in enumerate(cohort.entries):
+        digest.update(json.dumps([entry.key, entry.label is None, cohort.stamp(i)]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _build(cohort: Cohort, preprocessing: Preprocessing, built: Path, progress: Progress | None) -> None:
+    if preprocessing.size is None:
+        _require_equal_shapes(cohort)
+    for stale in built.parent.glob(f"{built.name}.part-*"):
+        # A killed build leaves its files behind; one still being written belongs to another process.
+        if time.time() - max(path.stat().st_mtime for path in (stale, *stale.iterdir())) > _ABANDONED_AFTER:
+            shutil.rmtree(stale, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{built.name}.part-", dir=built.parent))
+    try:
+        _write(cohort, preprocessing, aside, progress)
+        aside.rename(built)
+    except OSError as error:
+        if built.is_dir():  # another process finished the same cache first
+            return
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            f"{built.parent}: the disk is full; free space for the decoded images, or choose a smaller --image-size"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _require_equal_shapes(cohort: Cohort) -> None:
+    first = cohort.shape(0)
+    for i, entry in enumerate(cohort.entries):
+        if cohort.shape(i) != first:
+            raise _different(cohort.entries[0].key, first, entry.key, cohort.shape(i))
+
+
+def _different(key: str, shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        f"images differ in size: {key} is {' x '.join(map(str, shape))}, "
+        f"{other} is {' x '.join(map(str, other_shape))}; "
+        "give one size with --image-size"
+    )
+
+
+def _write(cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress: Progress | None) -> None:
+    total = len(cohort.entries)
+    first = preprocessing.apply(cohort.load(0))
+    shapes = {name: array.shape for name, array in first.inputs.items()}
+    spatial = next(iter(shapes.values()))[1:]
+    mask_type = np.dtype(np.uint8 if len(cohort.classes) <= 256 else np.int16)
+    labelled = np.zeros(total, bool)
+    # Plain writes, not a writable memory map: a full disk then raises an error, and not a bus error.
+    with ExitStack() as files:
+        inputs = {
+            name: files.enter_context(_array_file(folder / f"input-{name}.npy", (total, *shape), np.dtype(np.float32)))
+            for name, shape in shapes.items()
+        }
+        masks = None
+        if cohort.task == "segmentation":
+            masks = files.enter_context(_array_file(folder / "mask.npy", (total, *spatial), mask_type))
+        for i in range(total):
+            record = first if i == 0 else preprocessing.apply(cohort.load(i))
+            for name, array in record.inputs.items():
+                if array.shape != shapes[name]:
+                    raise _different(cohort.entries[0].key, shapes[name][1:], cohort.entries[i].key, array.shape[1:])
+                inputs[name].write(np.ascontiguousarray(array).tobytes())
+            if masks is not None:
+                masks.write(record.targets.get("mask", np.zeros(spatial)).astype(mask_type).tobytes())
+            labelled[i] = bool(record.targets)
+            if progress is not None:
+                progress(i + 1, total)
+    np.save(folder / "labelled.npy", labelled)
+
+
+def _array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> BinaryIO:
+    file = path.open("wb")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file

@@ -1,0 +1,106 @@
+"""What each subject has spent, from the entries of a ledger."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reticent.accounting import Charge, Composition, Filter, Mechanism, mechanism_from_dict
+from reticent.errors import InputError
+from reticent.governance.budget import Budget
+from reticent.governance.chain import Entry
+
+History = tuple[int, ...]
+"""Numbers of the reservations that a subject is in."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Subjects with the same history: how many, in which runs, and the mechanism they were exposed to in all."""
+
+    subjects: int
+    runs: tuple[str, ...]
+    mechanism: Composition | None
+
+
+def effective_mechanisms(entries: Iterable[Entry]) -> dict[int, Mechanism | None]:
+    """By reservation: the settled mechanism, None where nothing was released, else the whole reserved one.
+
+    A reservation that was never settled (a crash) therefore stays charged in full.
+    """
+    mechanisms: dict[int, Mechanism | None] = {}
+    by_run: dict[str, int] = {}
+    for entry in entries:
+        if entry.event == "reserve":
+            by_run[entry.run] = entry.number
+        if entry.event in ("reserve", "settle"):
+            mechanisms[by_run[entry.run]] = (
+                mechanism_from_dict(entry.mechanism) if entry.mechanism is not None else None
+            )
+    return mechanisms
+
+
+def histories(connection: sqlite3.Connection, pseudonyms: Sequence[str] | None = None) -> Counter[History]:
+    """How many subjects share each history; of the given pseudonyms (new ones have the empty history), or of all."""
+    if pseudonyms is None:
+        chosen = "WHERE pseudonym IS NOT NULL"
+    else:
+        connection.execute("CREATE TEMP TABLE IF NOT EXISTS asked (pseudonym TEXT PRIMARY KEY)")
+        connection.execute("DELETE FROM asked")
+        connection.executemany("INSERT INTO asked VALUES (?)", ((pseudonym,) for pseudonym in pseudonyms))
+        chosen = "WHERE pseudonym IN (SELECT pseudonym FROM asked)"
+    found: dict[str, list[int]] = {}
+    for pseudonym, entry in connection.execute(f"SELECT pseudonym, entry FROM subjects {chosen} ORDER BY entry"):
+        found.setdefault(pseudonym, []).append(entry)
+    counts = Counter(tuple(numbers) for numbers in found.values())
+    if pseudonyms is not None and len(pseudonyms) > len(found):
+        counts[()] += len(pseudonyms) - len(found)
+    return counts
+
+
+def compose(history: History, mechanisms: Mapping[int, Mechanism | None]) -> Composition | None:
+    """The mechanism of a history; None where nothing was released."""
+    parts = tuple(part for number in history if (part := mechanisms[number]) is not None)
+    return Composition(parts) if parts else None
+
+
+def require_room(
+    budget: Budget, asked: Mechanism, counts: Counter[History], mechanisms: Mapping[int, Mechanism | None]
+) -> None:
+    """Refuse a job that would take any subject over the budget.
+
+    Raises:
+        InputError: states the budget, what was spent, what is asked for, and how many subjects would exceed it; or
+            earlier jobs used another unit, which cannot be added up.
+    """
+    rule = budget.filter()
+    charges: dict[Mechanism, Charge] = {}
+    new = _charge(rule, asked, charges)
+    worst, exceeding = Charge(0.0), 0
+    for history, subjects in counts.items():
+        spent = Charge(0.0)
+        for number in history:
+            mechanism = mechanisms[number]
+            if mechanism is None:
+                continue
+            if mechanism.unit != asked.unit:
+                raise InputError(
+                    f"some subjects were used with unit {mechanism.unit} before, which does not add up with unit "
+                    f"{asked.unit}; use --unit {mechanism.unit} or other subjects"
+                )
+            spent += _charge(rule, mechanism, charges)
+        if not rule.admits(spent + new):
+            exceeding += subjects
+            worst = max(worst, spent, key=lambda charge: charge.amount)
+    if exceeding:
+        raise InputError(
+            f"budget {budget}: {exceeding} of {counts.total()} subjects would exceed it (spent so far: up to "
+            f"{rule.spent(worst)}; this job asks for {rule.spent(new)}).\n"
+            "Add noise, take fewer steps, use other subjects, or raise the budget."
+        )
+
+
+def _charge(rule: Filter, mechanism: Mechanism, known: dict[Mechanism, Charge]) -> Charge:
+    if mechanism not in known:
+        known[mechanism] = rule.charge(mechanism)
+    return known[mechanism]

@@ -1,0 +1,74 @@
+"""Networks by name: the defaults, MONAI's, and the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from reticent.errors import InputError
+from reticent.models.small_unet import SmallUNet
+from reticent.models.smooth_classifier import SmoothClassifier
+
+_ALIASES = {
+    "out_channels": ("out_channels", "num_classes", "n_classes"),
+    "image_size": ("image_size", "img_size"),
+}
+
+
+def build_model(
+    name: str,
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    image_size: Sequence[int],
+    segments: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """The network called `name`, freshly initialised.
+
+    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"monai:NAME"` a class of
+    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with those of `spatial_dims`,
+    `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also `img_size`) that its signature
+    names, and with `arguments`.
+
+    Raises:
+        InputError: there is no such network, or it does not take the arguments.
+    """
+    factory = _factory(name, segments)
+    known = {
+        "spatial_dims": spatial_dims,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "image_size": tuple(image_size),
+    }
+    accepted = inspect.signature(factory).parameters
+    filled = {
+        alias: value for key, value in known.items() for alias in _ALIASES.get(key, (key,)) if alias in accepted
+    } | dict(arguments or {})
+    try:
+        model = factory(**filled)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise InputError(f"model {name!r} cannot be built with {filled}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {name!r} gave a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _factory(name: str, segments: bool) -> Any:
+    if name == "default":
+        return SmallUNet if segments else SmoothClassifier
+    module_name, _, attribute = name.partition(":")
+    if not attribute:
+        raise InputError(f'model {name!r}: say "default", "monai:NAME" or "package.module:factory"')
+    module_name = "monai.networks.nets" if module_name == "monai" else module_name
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise InputError(f"model {name!r}: {error}; is the module on the Python path?") from error
+    except AttributeError:
+        raise InputError(f"model {name!r}: {module_name} has no {attribute!r}") from None

@@ -1,0 +1,104 @@
+"""Numbers, kinds and names in the words of the report; everything is rounded to the safe side or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reticent.records import Measured, Number, PrivacyStatement
+from reticent.records.statement import round_up
+
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "balanced_accuracy": "Balanced accuracy",
+    "brier": "Brier score",
+    "calibration_error": "Calibration error",
+    "dice": "Dice",
+    "hd95": "Hausdorff distance, 95 %",
+}
+ATTACK_RATES = (0.001, 0.01, 0.1)
+"""False-alarm rates at which the report says what the best attack finds."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the model may leave on the strength of the record, and why."""
+
+    releasable: bool
+    line: str
+    reason: str
+
+
+def verdict(statement: PrivacyStatement) -> Verdict:
+    """The first line of the report."""
+    if statement.releasable:
+        return Verdict(
+            True,
+            "Releasable under the guarantee below",
+            f"The contents of release/ carry it, and nothing else of this run does. Whether epsilon "
+            f"{number(statement.epsilon)} at delta = {statement.delta:g} is strong enough is for the institution to decide.",
+        )
+    if statement.epsilon.kind == "unbounded":
+        reason = "The model was trained without differential privacy; nothing bounds what it reveals."
+    else:
+        reason = "The noise came from a seeded source; whoever knows the seed can take it away again."
+    return Verdict(False, "Not releasable", reason)
+
+
+def number(value: Number) -> str:
+    """A figure with the sign of its kind: "= 2", "≤ 7.993", "≈ 3.1", "unbounded"."""
+    if value.kind == "unbounded":
+        return "unbounded"
+    if value.kind == "estimate":
+        return f"≈ {value.value:.4g}"
+    return f"{'=' if value.kind == 'exact' else '≤'} {value}"
+
+
+def kind(value: Number) -> str:
+    """The kind, with the proven lower end of a bound."""
+    if value.kind in ("exact", "estimate", "unbounded") or not value.lower:
+        return value.kind
+    return f"{value.kind}; at least {-round_up(-value.lower, 3):g}"
+
+
+@dataclass(frozen=True)
+class AttackRate:
+    """At a false-alarm rate, the most that any attack can find, both in per cent."""
+
+    false_alarms: str
+    found: str
+
+
+def attack_rates(statement: PrivacyStatement) -> tuple[AttackRate, ...]:
+    """What the best attack finds at false-alarm rates of 0.1 %, 1 % and 10 %, where that is certified."""
+    certified = {f"{alpha:.6g}": beta for alpha, beta in statement.tradeoff if beta is not None}
+    rates = [(alpha, certified[f"{alpha:.6g}"]) for alpha in ATTACK_RATES if f"{alpha:.6g}" in certified]
+    return tuple(AttackRate(f"{100 * alpha:g} %", f"{round_up(100 * (1 - beta), 3):g} %") for alpha, beta in rates)
+
+
+def metric_name(name: str) -> str:
+    """The name as a reader knows it; unknown ones are spelt out."""
+    return METRIC_NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def measured(value: Measured | None, name: str) -> str:
+    """The value alone; distances with one decimal, the rest, which lies in [0, 2], with three."""
+    if value is None or value.value is None:
+        return "undefined"
+    return _decimals(value.value, name)
+
+
+def interval(value: Measured | None, name: str) -> str:
+    """The interval as "0.912 to 0.957"; empty if there is none."""
+    if value is None or value.lower is None or value.upper is None:
+        return ""
+    return f"{_decimals(value.lower, name)} to {_decimals(value.upper, name)}"
+
+
+def counted(count: int, unit: Literal["patient", "record"]) -> str:
+    """A count with its noun."""
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
+def _decimals(value: float, name: str) -> str:
+    return f"{value:.{1 if name == 'hd95' else 3}f}"

@@ -1,0 +1,66 @@
+"""Where the randomness that privacy rests on comes from."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class RandomSource(Protocol):
+    """Independent uniform 64-bit words; `description` goes on record."""
+
+    description: str
+    cryptographic: bool
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """`count` independent, uniform 64-bit integers."""
+
+
+class SystemSource:
+    """The operating system's cryptographic generator; it has no state that could be stored or repeated."""
+
+    description = "operating system CSPRNG (os.urandom), Box-Muller in float64"
+    cryptographic = True
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
+
+
+class SeededSource:
+    """A repeatable source for tests: whoever knows the seed can subtract the noise."""
+
+    cryptographic = False
+
+    def __init__(self, *seed: int) -> None:
+        self.description = f"seeded generator (PCG64, seed {seed[0]}): for tests only, gives no privacy"
+        self._generator = np.random.default_rng(seed)
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        return self._generator.integers(0, 2**64, size=count, dtype=np.uint64)
+
+
+def gaussian_noise(like: Tensor, std: float, source: RandomSource) -> Tensor:
+    r"""Independent N(0, std^2) values of the shape, device and dtype of `like`.
+
+    Box-Muller (1958): :math:`\sqrt{-2 \ln u} \cos 2\pi v` and its sine, with u in (0, 1] of 53 bits, in float64. Values
+    beyond 8.6 standard deviations cannot occur; this and the rounding to `like.dtype` are not covered by the accounting.
+    """
+    pairs = (like.numel() + 1) // 2
+    uniform = torch.from_numpy((source.words(2 * pairs) >> np.uint64(11)).astype(np.float64)) * 2.0**-53
+    radius = (-2 * torch.log1p(-uniform[:pairs])).sqrt() * std
+    angle = 2 * math.pi * uniform[pairs:]
+    values = torch.cat([radius * angle.cos(), radius * angle.sin()])[: like.numel()]
+    return values.reshape(like.shape).to(like)
+
+
+def bernoulli(probability: float, count: int, source: RandomSource) -> NDArray[np.bool_]:
+    """Independent draws, each true with `probability` (to within 2^-64)."""
+    if probability >= 1:
+        return np.ones(count, dtype=bool)
+    return source.words(count) < np.uint64(math.floor(probability * 2.0**64))

@@ -1,0 +1,78 @@
+"""The plan of a private run: one value that fixes sampling, clipping and noise together with their mechanism.
+
+Made from public study values alone, before any pixel is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reticent.accounting import (
+    AdvantageTarget,
+    Composition,
+    EpsilonTarget,
+    Gaussian,
+    Mechanism,
+    MuTarget,
+    SubsampledGaussian,
+    Target,
+    Unbounded,
+    calibrate,
+)
+from reticent.errors import InputError
+from reticent.records import Study
+
+COUNT_NOISE_MULTIPLIER = 10.0
+"""Noise on the class counts, if they are bought: a standard deviation of ten subjects."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`noise_multiplier` and `count_noise_multiplier` are None where that noise is not part of the run."""
+
+    study: Study
+    noise_multiplier: float | None
+    count_noise_multiplier: float | None
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What the run will have done to every training subject's data."""
+        if self.noise_multiplier is None:
+            return Unbounded("trained without noise (--non-private)", unit=self.study.cohort.unit)
+        return _mechanism(self.study, self.noise_multiplier, self.count_noise_multiplier)
+
+
+def make_plan(study: Study) -> Plan:
+    """Calibrate the noise to the study's target.
+
+    Raises:
+        InputError: the target cannot be reached; the message names the option and the range.
+    """
+    privacy = study.privacy
+    counted = study.training.class_weights == "counted"
+    if privacy.non_private:
+        if counted:
+            raise InputError("--class-weights counted buys counts with noise; with --non-private declare the weights")
+        return Plan(study, None, None)
+    count_noise = COUNT_NOISE_MULTIPLIER if counted else None
+    if privacy.noise_multiplier is not None:
+        return Plan(study, privacy.noise_multiplier, count_noise)
+    return Plan(study, calibrate(lambda s: _mechanism(study, s, count_noise), _target(study)), count_noise)
+
+
+def _target(study: Study) -> Target:
+    privacy = study.privacy
+    if privacy.epsilon is not None:
+        return EpsilonTarget(privacy.epsilon, privacy.stated_delta)
+    if privacy.mu is not None:
+        return MuTarget(privacy.mu)
+    assert privacy.advantage is not None
+    return AdvantageTarget(privacy.advantage)
+
+
+def _mechanism(study: Study, noise_multiplier: float, count_noise: float | None) -> Mechanism:
+    privacy, unit = study.privacy, study.cohort.unit
+    training = SubsampledGaussian(noise_multiplier, privacy.sampling_rate, privacy.steps, unit=unit)
+    if count_noise is None:
+        return training
+    return Composition((Gaussian(count_noise, unit=unit), training))

@@ -1,0 +1,102 @@
+"""A cohort ready for training: who is in which split, and batches of decoded records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Preprocessing, assign_splits
+from reticent.errors import InputError
+from reticent.records import Study
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total); never anything computed from private records."""
+
+_LARGEST_SIDE = {2: 64, 3: 32}
+
+
+class PreparedCohort:
+    """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
+
+    def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
+        self.cohort, self.study = cohort, study
+        self.splits = assign_splits(cohort, split_key)
+        self._cache: DecodedCache | None = None
+        if not self.subjects("train"):
+            raise InputError(f"{cohort.uri}: no training subjects; check the split column")
+
+    def subjects(self, split: str) -> Mapping[str, list[int]]:
+        """Record indices of each subject of a split."""
+        found: dict[str, list[int]] = {}
+        for i, (entry, own) in enumerate(zip(self.cohort.entries, self.splits, strict=True)):
+            if own == split:
+                found.setdefault(str(entry.subject), []).append(i)
+        return found
+
+    def membership(self, pseudonym: Callable[[str], str]) -> dict[str, tuple[str, str, int]]:
+        """Split, role and number of records by pseudonym."""
+        return {
+            pseudonym(subject): (split, SPLIT_ROLES[split], len(records))
+            for split in dict.fromkeys(self.splits)
+            for subject, records in self.subjects(split).items()
+        }
+
+    def fingerprint(self, pseudonym: Callable[[str], str]) -> str:
+        """SHA-256 over the pseudonym and key of every record, in sorted order."""
+        lines = sorted(f"{pseudonym(str(entry.subject))} {entry.key}" for entry in self.cohort.entries)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @cached_property
+    def image_size(self) -> tuple[int, ...]:
+        """The declared size; else the size that all headers share if it is small; else a constant."""
+        cohort, declared = self.cohort, self.study.cohort.image_size
+        if declared is not None:
+            if len(declared) == 1:
+                return declared * cohort.ndim
+            if len(declared) != cohort.ndim:
+                raise InputError(
+                    f"--image-size has {len(declared)} numbers, but the images of {cohort.uri} have {cohort.ndim} "
+                    "dimensions; give one number, or one for each"
+                )
+            return declared
+        largest = _LARGEST_SIDE[cohort.ndim]
+        shapes = {cohort.shape(i) for i in range(len(cohort.entries))}
+        shape = shapes.pop()
+        multiple = 4 if cohort.task == "segmentation" else 1
+        if not shapes and max(shape) <= largest and not any(side % multiple for side in shape):
+            return shape
+        return (largest,) * cohort.ndim
+
+    @cached_property
+    def channels(self) -> dict[str, int]:
+        """Channels of each input after pre-processing."""
+        grey = self.study.cohort.grey
+        return {name: 1 if grey else channels for name, channels in self.cohort.channels.items()}
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        options = self.study.cohort
+        return Preprocessing(size=self.image_size, normalise=options.normalise, grey=options.grey)
+
+    def decode(self, folder: Path, progress: Progress) -> None:
+        """Read and pre-process every record once, into `folder`; afterwards `batch` works."""
+        self._cache = DecodedCache(
+            self.cohort, self.preprocessing, folder, lambda done, total: progress("Decoding images", done, total)
+        )
+
+    def batch(self, records: Sequence[int], units: Sequence[int] | None = None) -> dict[str, Any]:
+        """Tensors of these records: `inputs`, `targets` by name, and `share`: 1 / records of its unit in the batch."""
+        assert self._cache is not None, "decode() comes first"
+        inputs, targets = self._cache.batch(records)
+        unit = torch.arange(len(records)) if units is None else torch.tensor(units, dtype=torch.long)
+        counts = torch.bincount(unit, minlength=1)
+        return {
+            "inputs": {name: torch.from_numpy(x) for name, x in inputs.items()},
+            "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
+            "share": 1.0 / counts[unit],
+        }

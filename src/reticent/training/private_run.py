@@ -1,0 +1,292 @@
+"""One private run: its place in the ledger, its run folder, its steps.
+
+`reticent train` and a loop of one's own go through the same object, so both give the same statement and ledger entry.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from reticent.accounting import Gaussian, Unbounded
+from reticent.data import Cohort
+from reticent.errors import InputError
+from reticent.governance import Budget, Ledger, ledger_path
+from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_state_fields, write_file
+from reticent.training.class_counts import counted_weights
+from reticent.training.clipped_grad import ClippedGrad
+from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
+from reticent.training.plan import Plan, make_plan
+from reticent.training.poisson_sampling import SubjectSampler
+from reticent.training.prepared_cohort import PreparedCohort, Progress
+from reticent.training.publishing import make_statement
+from reticent.training.task import Task
+from reticent.training.weights import public_weights
+
+
+@dataclass
+class Step:
+    """One step, already spent: a Poisson batch of subjects, and the noise it takes. Everything in it is private."""
+
+    index: int
+    records: list[int]
+    """Indices into the cohort's entries, for loaders of one's own."""
+    units: Tensor
+    """The subject of each record, LongTensor (n,)."""
+    _run: PrivateRun
+    _noised: bool = field(default=False, init=False)
+
+    @property
+    def batch(self) -> dict[str, Any]:
+        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first."""
+        return self._run.data.batch(self.records, self.units.tolist())
+
+    def privatise(self, model: nn.Module, gradients: ClippedGrad) -> None:
+        """Set every `.grad` to (clipped sum + noise) / expected batch size.
+
+        Raises:
+            InputError: the gradients were clipped to a larger norm than the study accounts for.
+            RuntimeError: this step's noise was used before; a batch is released once.
+        """
+        run, privacy = self._run, self._run.plan.study.privacy
+        if self._noised:
+            raise RuntimeError("this step was privatised before; a batch is released once")
+        sensitivity = gradients.sensitivity(run.plan.mechanism.neighbouring_relation)
+        if run.plan.noise_multiplier is None:
+            raise InputError("the study says --non-private: there is no noise to add")
+        if sensitivity > privacy.max_norm * (1 + 1e-6):
+            raise InputError(f"gradients clipped to {sensitivity:g}, but the study accounts for {privacy.max_norm:g}")
+        self._noised = True
+        std = run.plan.noise_multiplier * privacy.max_norm
+        for name, parameter in model.named_parameters():
+            if name in gradients.sum:
+                total = gradients.sum[name]
+                parameter.grad = (total + gaussian_noise(total, std, run.source)) / run.batch_size
+
+
+class PrivateRun:
+    """Open with `start` or `resume`, as a context manager; iterate over `steps()`; end with `finish`."""
+
+    def __init__(self, folder: RunFolder, plan: Plan, data: PreparedCohort, ledger: Ledger, progress: Progress) -> None:
+        self.folder, self.plan, self.data, self.ledger, self._progress = folder, plan, data, ledger, progress
+        self.state = folder.state()
+        self.task = Task(self.state.task, self.state.classes)
+        self.journal = Journal(folder.journal, plan.study.privacy.steps)
+        seed = plan.study.privacy.seed
+        self.source: RandomSource = SystemSource() if seed is None else SeededSource(seed, self.journal.started)
+        self._records_of = list(data.subjects("train").values())
+
+    @classmethod
+    def start(
+        cls,
+        study: Study,
+        cohort: Cohort,
+        out: Path,
+        *,
+        ledger: Path | None = None,
+        plan: Plan | None = None,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> Self:
+        """Plan the noise, reserve the whole job in the ledger, make the run folder, then read the images.
+
+        Raises:
+            InputError: the target or budget does not admit the job, the folder exists, or an image cannot be read; then
+                nothing was drawn, nothing is charged beyond bought class counts, and no folder is left.
+        """
+        plan = plan or make_plan(study)
+        delta = study.privacy.stated_delta
+        budget = Budget.parse(study.privacy.budget, study.privacy.delta) if study.privacy.budget else None
+        site = Ledger.open(ledger_path(ledger))
+        data = PreparedCohort(cohort, study, site.derive_key("split"))
+        subjects = data.subjects("train")
+        if delta >= 1 / len(subjects):
+            warnings.warn(
+                f"delta = {delta:g} is not below 1 / number of training subjects = {1 / len(subjects):.2g}: a mechanism "
+                "that publishes one patient in full could satisfy it; choose a smaller --delta",
+                stacklevel=2,
+            )
+        identity = new_state_fields()
+        fingerprint = data.fingerprint(site.pseudonym)
+        folder = RunFolder.create(out, study)
+        try:
+            anchor = site.reserve(
+                run=identity["run"],
+                cohort=cohort.name,
+                fingerprint=fingerprint,
+                subjects=list(subjects),
+                unit=study.cohort.unit,
+                mechanism=plan.mechanism,
+                budget=budget,
+            )
+        except BaseException:
+            shutil.rmtree(folder.path)
+            raise
+        try:
+            folder.write_state(
+                RunState(
+                    **identity,
+                    status="running",
+                    cohort=cohort.name,
+                    fingerprint=fingerprint,
+                    task=cohort.task,
+                    classes=cohort.classes,
+                    inputs=data.channels,
+                    image_size=data.image_size,
+                    noise_multiplier=plan.noise_multiplier,
+                    count_noise_multiplier=plan.count_noise_multiplier,
+                    class_weights=_class_weights(plan, data),
+                    ledger=str(ledger_path(ledger).resolve()),
+                    anchors=(anchor,),
+                )
+            )
+            folder.write_subjects(data.membership(site.pseudonym))
+            data.decode(folder.private / "cache", progress)
+        except InputError:
+            counted = plan.count_noise_multiplier
+            site.settle(identity["run"], None if counted is None else Gaussian(counted, unit=study.cohort.unit))
+            shutil.rmtree(folder.path)
+            raise
+        return cls(folder, plan, data, site, progress)
+
+    @classmethod
+    def resume(
+        cls,
+        folder: RunFolder,
+        cohort: Cohort,
+        *,
+        ledger: Path | None = None,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> Self:
+        """Continue a run that was interrupted; steps that were started stay spent.
+
+        Raises:
+            InputError: the run is finished, the cohort is another one, or the ledger does not hold the run.
+        """
+        state, study = folder.state(), folder.study()
+        if state.status == "finished":
+            raise InputError(f"{folder.path}: the run is finished; there is nothing to resume")
+        site = Ledger.open(ledger or Path(state.ledger))
+        site.verify(state.anchors)
+        data = PreparedCohort(cohort, study, site.derive_key("split"))
+        if data.fingerprint(site.pseudonym) != state.fingerprint:
+            raise InputError(
+                f"{folder.path}: {cohort.uri} is not the cohort that the run started with (other subjects or records); "
+                "restore it, or start a new run"
+            )
+        data.decode(folder.private / "cache", progress)
+        plan = Plan(study, state.noise_multiplier, state.count_noise_multiplier)
+        return cls(folder, plan, data, site, progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.journal.close()
+        self.ledger.close()
+
+    @property
+    def max_norm(self) -> float:
+        return self.plan.study.privacy.max_norm
+
+    @property
+    def batch_size(self) -> float:
+        """Expected subjects per step: a constant, never the size of the batch drawn."""
+        privacy = self.plan.study.privacy
+        return privacy.batch_size or privacy.sampling_rate * len(self._records_of)
+
+    def steps(self) -> Iterator[Step]:
+        """The steps that are left; each is durably spent before its batch is drawn."""
+        privacy = self.plan.study.privacy
+        sampler = SubjectSampler(self._records_of, privacy.sampling_rate, privacy.max_records_per_subject)
+        while self.journal.started < self.journal.planned:
+            index = self.journal.start_step()
+            records, units = sampler.draw(self.source)
+            yield Step(index, records, torch.tensor(units, dtype=torch.long), self)
+            self._progress("Training", index + 1, self.journal.planned)
+
+    def save(self, **objects: Any) -> None:
+        """Keep the `state_dict()` of each object for `restore`; no random state is stored."""
+        states = {name: thing.state_dict() for name, thing in objects.items()}
+        write_file(self.folder.checkpoint, lambda path: torch.save(states, path))
+
+    def restore(self, **objects: Any) -> bool:
+        """Load what `save` kept; False if nothing was saved yet."""
+        if not self.folder.checkpoint.exists():
+            return False
+        states = torch.load(self.folder.checkpoint, weights_only=True)
+        for name, thing in objects.items():
+            thing.load_state_dict(states[name])
+        return True
+
+    def finish(self, weights: dict[str, Tensor], metrics: Metrics) -> None:
+        """Write `release/` and the metrics, and settle the ledger.
+
+        Raises:
+            InputError: steps are left, or the weights are not finite.
+        """
+        if self.journal.started < self.journal.planned:
+            raise InputError(f"{self.journal.planned - self.journal.started} planned steps are left; run them first")
+        broken = [name for name, value in weights.items() if not value.isfinite().all()]
+        if broken:
+            raise InputError(f"{broken[0]} is not finite; lower --learning-rate. The steps stay spent.")
+        study = self.plan.study
+        self.folder.write_metrics(metrics)
+        statement = make_statement(self.plan, self.state, self.source, public_weights(study))
+        values = {name: value.contiguous() for name, value in weights.items()}
+        self.folder.publish(statement, study, lambda path: safetensors.torch.save_file(values, path))
+        anchor = self._settle()
+        self.state = self.state.model_copy(update={"status": "finished", "anchors": (*self.state.anchors, anchor)})
+        self.folder.write_state(self.state)
+        shutil.rmtree(self.folder.private / "cache", ignore_errors=True)
+        self.folder.checkpoint.unlink(missing_ok=True)
+
+    def charge_twin(self, mechanism: Unbounded) -> None:
+        """Charge a non-private comparison model to the same subjects, as a job of its own.
+
+        Raises:
+            InputError: the study has a budget, which no job without privacy fits.
+        """
+        run = f"{self.state.run}-twin"
+        if any(e.run == run for e in self.ledger.entries()):
+            return
+        self.ledger.reserve(
+            run=run,
+            cohort=self.state.cohort,
+            fingerprint=self.state.fingerprint,
+            subjects=list(self.data.subjects("train")),
+            unit=self.plan.study.cohort.unit,
+            mechanism=mechanism,
+        )
+
+    def _settle(self) -> str:
+        settled = any(e.run == self.state.run and e.event == "settle" for e in self.ledger.entries())
+        return self.ledger.head if settled else self.ledger.settle(self.state.run, self.plan.mechanism)
+
+
+def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None:
+    declared, cohort = plan.study.training.class_weights, data.cohort
+    if declared == "none":
+        return None
+    if isinstance(declared, tuple):
+        if len(declared) != len(cohort.classes):
+            raise InputError(
+                f"--class-weights has {len(declared)} numbers for {len(cohort.classes)} classes "
+                f"({', '.join(cohort.classes)})"
+            )
+        return declared
+    if cohort.task not in ("binary", "multi-class"):
+        raise InputError(f"--class-weights counted needs one class per record; this cohort's task is {cohort.task}")
+    assert plan.count_noise_multiplier is not None
+    seed = plan.study.privacy.seed
+    labels: list[list[Any]] = [[cohort.entries[i].label for i in own] for own in data.subjects("train").values()]
+    source = SystemSource() if seed is None else SeededSource(seed, 0, 1)
+    return counted_weights(labels, len(cohort.classes), plan.count_noise_multiplier, source)

@@ -1,0 +1,67 @@
+"""The statement of a run: its numbers, and in words what they do not cover."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from reticent.accounting import SubsampledGaussian
+from reticent.records import PrivacyStatement, RunState, privacy_numbers
+from reticent.training.noise import RandomSource
+from reticent.training.plan import Plan
+
+_PACKAGES = ("reticent", "torch", "numpy", "monai")
+
+
+def make_statement(
+    plan: Plan, state: RunState, source: RandomSource, public_weights: dict[str, str] | None
+) -> PrivacyStatement:
+    """The privacy statement of a run that has spent all its planned steps."""
+    privacy = plan.study.privacy
+    private = plan.noise_multiplier is not None
+    return PrivacyStatement(
+        **privacy_numbers(plan.mechanism, privacy.stated_delta),
+        releasable=private and source.cryptographic,
+        noise_multiplier=plan.noise_multiplier,
+        sampling_rate=privacy.sampling_rate,
+        steps=privacy.steps,
+        max_norm=privacy.max_norm if private else None,
+        max_records_per_subject=privacy.max_records_per_subject,
+        not_covered=_not_covered(plan, state),
+        random_source=source.description,
+        public_weights=public_weights,
+        software={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+    )
+
+
+def _not_covered(plan: Plan, state: RunState) -> tuple[str, ...]:
+    study = plan.study
+    if plan.noise_multiplier is None:
+        return ("everything: the run was not private",)
+    unit = study.cohort.unit
+    gaps = [
+        "metrics on held-out patients (private/metrics.json, report.html): they read private records without noise; "
+        "they chose nothing",
+        "hyper-parameter search: if options were chosen by looking at earlier runs on these patients, those runs count "
+        "too (the ledger lists them)",
+        "floating-point effects of the noise: Gaussian values are drawn in double precision, not from a discrete "
+        "distribution",
+        "observation of the training itself: running time, memory, progress",
+        "the contents of private/, findings/ and report.html, which stay inside the hospital",
+    ]
+    if study.privacy.batch_size is None:
+        gaps.append(
+            f"the number of training {unit}s, which scales the updates and is treated as public "
+            "(declare --batch-size to avoid this)"
+        )
+    if study.cohort.image_size is None:
+        gaps.append("the image size, chosen from the files' headers (declare --image-size to avoid this)")
+    gaps.append("the names and number of classes, which are treated as public")
+    if unit == "record":
+        gaps.append(
+            "patients: only single records are protected; a patient with k records has a weaker guarantee than stated"
+        )
+    if study.model.init_from is not None:
+        gaps.append("the data behind the first weights, declared public by the user")
+    return tuple(gaps)

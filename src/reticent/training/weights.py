@@ -1,0 +1,68 @@
+"""First weights from public files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from reticent.errors import InputError
+from reticent.records import Study
+
+
+def public_weights(study: Study) -> dict[str, str] | None:
+    """SHA-256, file name and declared origin of the first weights, for the record."""
+    path = study.model.init_from
+    if path is None:
+        return None
+    digest = hashlib.sha256(_bytes(path)).hexdigest()
+    return {"file": path.name, "sha256": digest, "origin": str(study.model.init_origin)}
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a safetensors file or a torch state dict into the model; a head of another shape stays as it is.
+
+    Raises:
+        InputError: the file is not of these kinds, or no tensor fits the model.
+    """
+    values = _read(path)
+    own = model.state_dict()
+    fitting = {name: value for name, value in values.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise InputError(f"{path}: no tensor fits {type(model).__name__}; is it the same network (--model)?")
+    model.load_state_dict(fitting, strict=False)
+
+
+def load_released(model: nn.Module, path: Path) -> None:
+    """Load a run's weights, all of them.
+
+    Raises:
+        InputError: they are not this network's.
+    """
+    try:
+        model.load_state_dict(_read(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: the weights do not fit the network that the study names: {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    _bytes(path)
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"{path}: neither a safetensors file nor a torch state dict ({error})") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from reticent.data import Preprocessing, Record
+from reticent.data.preprocess import resize_image
+from reticent.errors import InputError
+
+PIXELS = hnp.arrays(
+    np.float32, st.tuples(st.just(2), st.integers(2, 9), st.integers(2, 9)), elements=st.floats(-100, 100, width=32)
+)
+
+
+def record(image, mask=None):
+    return Record("s", {"image": image}, {} if mask is None else {"mask": mask}, {})
+
+
+def applied(preprocessing, image):
+    return preprocessing.apply(record(image)).inputs["image"]
+
+
+@settings(deadline=None)
+@given(PIXELS)
+def test_standardised_channels_have_zero_mean_and_unit_deviation_or_are_zero(image):
+    out = applied(Preprocessing(), image).astype(np.float64)
+    assert out.shape == image.shape
+    for before, after in zip(image, out, strict=True):
+        if before.min() == before.max():
+            assert not after.any()
+        else:
+            assert after.mean() == pytest.approx(0, abs=1e-4)
+            assert after.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_scaling_keeps_fractions_and_maps_other_values_to_them():
+    fractions = np.array([[[0.2, 0.6]]], np.float32)
+    np.testing.assert_array_equal(applied(Preprocessing(normalise="scale"), fractions), fractions)
+    np.testing.assert_allclose(applied(Preprocessing(normalise="scale"), fractions * 1000 - 300), [[[0, 1]]])
+
+
+def test_shrinking_by_a_whole_factor_averages_areas():
+    image = np.random.default_rng(0).random((1, 8, 6)).astype(np.float32)
+    expected = image.reshape(1, 4, 2, 3, 2).mean((2, 4))
+    np.testing.assert_allclose(resize_image(image, (4, 3)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(12, 9), (6, 9), (3, 3)])
+def test_a_constant_image_stays_constant_at_every_size(size):
+    np.testing.assert_allclose(
+        resize_image(np.full((2, 6, 6), 0.3, np.float32), size), np.full((2, *size), 0.3), rtol=1e-6
+    )
+
+
+def test_masks_keep_their_labels_when_resized():
+    mask = np.zeros((6, 6, 6), np.int64)
+    mask[3:] = 2
+    out = Preprocessing((4, 8, 3)).apply(record(np.zeros((1, 6, 6, 6), np.float32), mask))
+    assert out.inputs["image"].shape == (1, 4, 8, 3)
+    assert out.targets["mask"].dtype == np.int64
+    np.testing.assert_array_equal(out.targets["mask"][:, 0, 0], [0, 0, 2, 2])
+
+
+def test_grey_is_the_luminance_of_equal_channels_and_channels_repeat_grey():
+    grey = np.random.default_rng(0).random((1, 5, 5)).astype(np.float32)
+    plain = Preprocessing(normalise="scale")
+    colour = applied(Preprocessing(normalise="scale", channels=3), grey)
+    np.testing.assert_array_equal(colour, np.repeat(grey, 3, 0))
+    np.testing.assert_allclose(
+        applied(Preprocessing(normalise="scale", grey=True), colour), applied(plain, grey), rtol=1e-5
+    )
+
+
+def test_size_and_channels_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match=r"--image-size 8 has 1 numbers, but the images have 2 dimensions \(5 x 5\)"):
+        applied(Preprocessing((8,)), np.zeros((1, 5, 5), np.float32))
+    with pytest.raises(InputError, match="2 channels where 1 are expected"):
+        applied(Preprocessing(grey=True), np.zeros((2, 5, 5), np.float32))
+
+
+def test_a_record_is_preprocessed_by_its_own_pixels_alone():
+    images = np.random.default_rng(0).random((2, 1, 6, 6)).astype(np.float32)
+    alone = applied(Preprocessing((4, 4)), images[0])
+    applied(Preprocessing((4, 4)), images[1] * 1000)
+    np.testing.assert_array_equal(applied(Preprocessing((4, 4)), images[0]), alone)
