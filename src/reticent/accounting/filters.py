@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
-
-import numpy as np
 
 from reticent.accounting.checks import require_open
 from reticent.accounting.mechanisms import Mechanism
@@ -14,7 +13,7 @@ from reticent.accounting.values import Certified
 
 FAILURE_OF_ONE_JOB = 1e-8
 FAILURE_OF_ALL_JOBS = 1e-6
-ORDERS = np.unique(np.round(np.geomspace(2, 1e5, 3000)).astype(int))
+ORDERS = tuple(range(2, 100)) + tuple(round(100 * 1.02**k) for k in range(350))
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,15 @@ class RenyiFilter:
         require_open("epsilon", self.epsilon, 0.0, math.inf)
         require_open("delta", self.delta, 0.0, 1.0)
 
-    @property
+    @cached_property
     def order(self) -> int:
         """The order all jobs are charged at."""
-        return int(max(ORDERS, key=lambda order: self._limit(int(order)) / order))
+        return max(ORDERS, key=lambda order: (self.epsilon - epsilon_of_divergence(0.0, order, self.delta)) / order)
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The Rényi divergence that may be spent at this order."""
-        return self._limit(self.order)
-
-    def _limit(self, order: int) -> float:
-        return self.epsilon - epsilon_of_divergence(0.0, order, self.delta)
+        return self.epsilon - epsilon_of_divergence(0.0, self.order, self.delta)
 
     def charge(self, mechanism: Mechanism) -> Charge:
         """The job's Rényi divergence at the filter's order."""

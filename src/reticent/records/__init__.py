@@ -1,10 +1,10 @@
 """Records: the study, the run folder, the privacy statement, the journal and the metrics, each with its schema version."""
 
-from reticent.records.files import write_file, write_json, write_text
+from reticent.records.files import read_json, write_file, write_json, write_text
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_state_fields
-from reticent.records.statement import Number, PrivacyStatement, privacy_numbers
+from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
     CohortOptions,
     ModelOptions,
@@ -18,6 +18,6 @@ from reticent.records.study import (
 __all__ = [
     "SMALLEST_GROUP", "CohortOptions", "GroupMetrics", "Journal", "Measured", "Metrics", "ModelOptions", "Number",
     "PrivacyOptions", "PrivacyStatement", "RunFolder", "RunState", "SplitMetrics", "Study", "TrainingOptions",
-    "default_run_path", "make_study", "new_state_fields", "privacy_numbers", "read_study", "write_file", "write_json",
+    "default_run_path", "make_study", "new_state_fields", "privacy_numbers", "read_json", "read_study", "round_up", "write_file", "write_json",
     "write_text",
 ]

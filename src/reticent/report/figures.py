@@ -57,7 +57,7 @@ def tradeoff_figure(curve: Sequence[tuple[float, float | None]]) -> str:
         low = min(certified, key=lambda point: abs(point[0] - point[1]))
         if min(low) > _ROOM_FOR_TEXT:
             axes.text(low[0] / 2, low[1] / 2, "no attack\ngets here", ha="center", va="center", fontsize=9)
-        axes.text(0.745, 0.285, "pure guessing", rotation=-45, rotation_mode="anchor", ha="center", fontsize=9)
+        axes.text(0.755, 0.295, "pure guessing", rotation=-45, rotation_mode="anchor", ha="center", fontsize=9)
         axes.set_xlabel("wrongly said to be in the training data (α)")
         axes.set_ylabel("members missed (β)")
 

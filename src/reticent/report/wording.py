@@ -35,8 +35,9 @@ def verdict(statement: PrivacyStatement) -> Verdict:
         return Verdict(
             True,
             "Releasable under the guarantee below",
-            f"The contents of release/ carry it, and nothing else of this run does. Whether epsilon "
-            f"{number(statement.epsilon)} at delta = {statement.delta:g} is strong enough is for the institution to decide.",
+            "The contents of release/ carry it, and nothing else of this run does. Whether epsilon "
+            f"{number(statement.epsilon)} at delta = {statement.delta:g} is strong enough "
+            "is for the institution to decide.",
         )
     if statement.epsilon.kind == "unbounded":
         reason = "The model was trained without differential privacy; nothing bounds what it reveals."

@@ -243,7 +243,7 @@ class _Work:
         if not len(rows):
             return
         vectorise = self.adapter is None and type(self.model) not in _NOT_VECTORISABLE
-        size = self._chunk_size(rows[:1]) if vectorise else 1
+        size = records_at_once(self.model, self.loss_fn, self.batch, self.memory)[0] if vectorise else 1
         start = 0
         while start < len(rows):
             chosen = rows[start : start + size]
@@ -286,19 +286,21 @@ class _Work:
         }
         return by_name, losses.detach()
 
-    def _chunk_size(self, row: Tensor) -> int:
-        """Records whose gradients and saved activations fit the memory cap."""
-        saved = 0
 
-        def count(tensor: Tensor) -> Tensor:
-            nonlocal saved
-            saved += tensor.nbytes
-            return tensor
+def records_at_once(model: nn.Module, loss_fn: LossFn, batch: Any, memory: int) -> tuple[int, int]:
+    """How many records' gradients and saved activations fit `memory`, and the bytes of one record."""
+    saved = 0
 
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            self._losses(self.model, _tree_select(self.batch, row))
-        weights = sum(p.nbytes for p in self.params.values())
-        return max(1, min(_LARGEST_CHUNK, self.memory // (2 * (max(saved - weights, 0) + weights))))
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        loss_fn(model, _tree_select(batch, torch.tensor([0])))
+    weights = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    each = 2 * (max(saved - weights, 0) + weights)
+    return max(1, min(_LARGEST_CHUNK, memory // each)), each
 
 
 class _Loss(nn.Module):

@@ -1,0 +1,51 @@
+"""The `reticent` program: its commands, and how errors and interruptions end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from reticent.cli import cite, data, ledger, predict, report, train
+from reticent.cli.console import print_error, print_warning
+from reticent.errors import InputError
+
+app = typer.Typer(
+    name="reticent",
+    help="Private and trustworthy deep learning for medical images.",
+    epilog="Exit codes: 0 done, 2 wrong input (nothing lost), 130 interrupted (resumable). Add --debug for tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of input errors.")] = False,
+) -> None:
+    """Private and trustworthy deep learning for medical images."""
+
+
+for module in (train, predict, data, report, ledger, cite):
+    app.command(name=module.__name__.rpartition(".")[2])(module.command)
+
+
+def main() -> None:
+    """Run the program; wrong input exits with 2 and one or two lines."""
+    warnings.showwarning = print_warning
+    sys.path.insert(0, os.getcwd())
+    try:
+        app()
+    except InputError as error:
+        if "--debug" in sys.argv:
+            raise
+        print_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        sys.exit(130)

@@ -1,0 +1,98 @@
+"""`reticent data`: what a cohort holds, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reticent.cli.console import console, print_json, progress
+from reticent.cli.train_options import study_values
+
+if TYPE_CHECKING:
+    from reticent.data import Cohort, CohortSummary
+
+
+def command(
+    cohort: Annotated[str, typer.Argument(help="As for `reticent train`.")],
+    unit: Annotated[str, typer.Option(help="subject or record.")] = "subject",
+    label: Annotated[list[str] | None, typer.Option(help="Label column; several for multi-label.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Column of a manifest, as subject=patient_id.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Allow fetching a MedMNIST set.")] = False,
+    ledger: Annotated[Path | None, typer.Option(help="Site ledger, whose key draws the splits.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Inspect a cohort: subjects, shapes, labels, missing values, subjects and exact duplicates across splits.
+
+    Reads every image. What it prints describes private patients: it is for you, not for release.
+    """
+    from reticent.data import assign_splits, inspect_cohort, open_cohort
+    from reticent.governance import Ledger, ledger_path
+
+    values, _ = study_values(cohort, {"column": column, "label": label})
+    options = values["cohort"]
+    opened = open_cohort(
+        cohort,
+        columns=options.get("columns"),
+        labels=options.get("labels"),
+        unit=unit,  # type: ignore[arg-type]
+        download=download,
+        strict=False,
+    )
+    if all(entry.split is not None for entry in opened.entries):
+        splits = [str(entry.split) for entry in opened.entries]
+    elif any(entry.subject is None for entry in opened.entries):
+        splits = ["all"] * len(opened.entries)
+    else:
+        with Ledger.open(ledger_path(ledger)) as site:
+            splits = assign_splits(opened, site.derive_key("split"))
+    with progress() as advance:
+        summary = inspect_cohort(opened, splits, lambda done, total: advance("Reading", done, total))
+    if as_json:
+        from dataclasses import asdict
+
+        shapes = {"x".join(map(str, shape)): count for shape, count in summary.shapes.items()}
+        print_json({"cohort": opened.name, "task": opened.task, **asdict(summary), "shapes": shapes})
+        return
+    _print(opened, summary)
+
+
+def _print(cohort: Cohort, summary: CohortSummary) -> None:
+    from rich.table import Table
+
+    console.print(
+        f"[b]{cohort.name}[/b]: {cohort.task}, {cohort.ndim}-D, inputs "
+        + ", ".join(f"{name} ({channels} channels)" for name, channels in cohort.channels.items())
+    )
+    if cohort.citation:
+        console.print(f"{cohort.licence}. {cohort.citation}", style="dim", highlight=False)
+    if summary.subjects is None:
+        console.print("no subjects: training needs --unit record, which protects single images only", style="yellow")
+    else:
+        low, middle, high = summary.records_per_subject or (0, 0, 0)
+        console.print(
+            f"{summary.subjects:,} subjects, {summary.records:,} records "
+            f"({low} to {high} per subject, median {middle:g})"
+        )
+    shapes = sorted(summary.shapes.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{' x '.join(map(str, shape))} ({count:,})" for shape, count in shapes[:5])
+    console.print(f"shapes: {listed}" + (f" and {len(shapes) - 5} more" if len(shapes) > 5 else ""))
+    table = Table("split", "subjects", "records", "labels")
+    for name, split in summary.splits.items():
+        labels = ", ".join(f"{label}: {count:,}" for label, count in split.labels.items())
+        table.add_row(name, f"{split.subjects:,}", f"{split.records:,}", labels)
+    console.print(table)
+    _problems("missing values", [f"{name}: {count} records" for name, count in summary.missing.items() if count])
+    _problems("subjects in more than one split", [f"{s}: {', '.join(i)}" for s, i in summary.overlapping.items()])
+    _problems("identical images in different splits", [" = ".join(keys) for keys in summary.duplicates])
+    _problems("unreadable", [reason for _, reason in summary.unreadable])
+
+
+def _problems(title: str, lines: list[str]) -> None:
+    style = "yellow" if lines else "green"
+    console.print(f"{title}: {len(lines)}", style=style)
+    for line in lines[:10]:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if len(lines) > 10:
+        console.print(f"  and {len(lines) - 10} more (--json lists all)")

@@ -1,0 +1,54 @@
+"""`reticent train --dry-run`: what a study would cost, measured on made-up images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reticent.cli.console import console
+
+if TYPE_CHECKING:
+    from reticent.data import Cohort
+    from reticent.records import Study
+
+
+def show_dry_run(study: Study, cohort: Cohort) -> None:
+    """Print noise, steps, guarantee, expected time and memory. Charges nothing, reads no pixels."""
+    from rich.table import Table
+
+    from reticent.records import privacy_numbers
+    from reticent.training import check_study, estimate, make_plan
+
+    check_study(study, cohort)
+    plan = make_plan(study)
+    cost = estimate(study, cohort)
+    table = Table("planned", "value", title="Dry run: nothing was read, trained or charged", title_justify="left")
+    privacy = study.privacy
+    rows = {
+        "unit of privacy": study.cohort.unit,
+        f"training {study.cohort.unit}s": f"{cost.subjects:,} (approximate where the split is drawn at the start)",
+        "steps": f"{privacy.steps:,}",
+        "sampling rate": f"{privacy.sampling_rate:g}, about {cost.records_per_step:.0f} images a step",
+    }
+    if plan.noise_multiplier is None:
+        rows["privacy"] = "none (--non-private)"
+    else:
+        numbers = privacy_numbers(plan.mechanism, privacy.stated_delta)
+        rows |= {
+            "noise multiplier": f"{plan.noise_multiplier:.4f}",
+            f"epsilon at delta = {privacy.stated_delta:g}": f"{numbers['epsilon']} ({numbers['epsilon'].kind})",
+            "mu": f"{numbers['mu']} ({numbers['mu'].kind})",
+            "membership advantage": f"{numbers['advantage']} ({numbers['advantage'].kind})",
+        }
+    rows |= {
+        "image size": " x ".join(map(str, cost.image_size)),
+        "parameters": f"{cost.parameters:,}",
+        "expected time": f"about {_duration(cost.seconds)} on this machine",
+        "expected memory": f"about {cost.memory / 2**20:,.0f} MB for gradients and activations",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

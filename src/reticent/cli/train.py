@@ -1,0 +1,214 @@
+"""`reticent train`: a private model with its evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reticent.cli.console import console, progress
+from reticent.cli.train_options import study_values
+from reticent.errors import InputError
+
+if TYPE_CHECKING:
+    from reticent.data import Cohort
+    from reticent.records import RunFolder, Study
+
+_TARGET, _STUDY, _COHORT, _MODEL, _JOB = "Privacy target (exactly one)", "Privacy", "Cohort", "Model", "Job"
+Option = typer.Option
+
+
+def command(
+    cohort: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder of class folders, manifest (CSV, Parquet), MedMNIST .npz or medmnist:NAME, MSD folder, "
+            "phantom:chest, or a study.toml to repeat.",
+            show_default=False,
+        ),
+    ] = None,
+    epsilon: Annotated[float | None, Option(help="(epsilon, delta)-DP, with --delta.", rich_help_panel=_TARGET)] = None,
+    mu: Annotated[float | None, Option(help="Gaussian DP.", rich_help_panel=_TARGET)] = None,
+    advantage: Annotated[float | None, Option(help="Membership advantage, 0 to 1.", rich_help_panel=_TARGET)] = None,
+    noise_multiplier: Annotated[float | None, Option(help="Noise std / clip norm.", rich_help_panel=_TARGET)] = None,
+    non_private: Annotated[
+        bool, Option("--non-private", help="No privacy; never releasable.", rich_help_panel=_TARGET)
+    ] = False,
+    delta: Annotated[
+        float | None, Option(help="Delta of epsilon; below 1 / subjects.", rich_help_panel=_TARGET)
+    ] = None,
+    unit: Annotated[
+        str | None, Option(help="subject (patient, default) or record.", rich_help_panel=_STUDY, show_default=False)
+    ] = None,
+    sampling_rate: Annotated[
+        float | None, Option(help="Chance of each subject at each step (0.1).", rich_help_panel=_STUDY)
+    ] = None,
+    steps: Annotated[int | None, Option(help="Steps (100).", rich_help_panel=_STUDY)] = None,
+    max_norm: Annotated[float | None, Option(help="Clip norm of a subject (1).", rich_help_panel=_STUDY)] = None,
+    max_records_per_subject: Annotated[
+        int | None, Option(help="Images of a subject used per step (4).", rich_help_panel=_STUDY)
+    ] = None,
+    batch_size: Annotated[
+        float | None, Option(help="Expected subjects per step, declared as a constant.", rich_help_panel=_STUDY)
+    ] = None,
+    budget: Annotated[
+        str | None,
+        Option(help="Refuse what exceeds it over all jobs: mu=2 or epsilon=8,delta=1e-5.", rich_help_panel=_STUDY),
+    ] = None,
+    seed: Annotated[
+        int | None, Option(help="Repeatable noise, for tests; not releasable.", rich_help_panel=_STUDY)
+    ] = None,
+    label: Annotated[
+        list[str] | None, Option(help="Label column; several for multi-label.", rich_help_panel=_COHORT)
+    ] = None,
+    column: Annotated[
+        list[str] | None, Option(help="Column of a manifest, as subject=patient_id.", rich_help_panel=_COHORT)
+    ] = None,
+    image_size: Annotated[str | None, Option(help="Pixels, as 64 or 32x48x32.", rich_help_panel=_COHORT)] = None,
+    normalise: Annotated[
+        str | None, Option(help="standardise (each image, default) or scale.", rich_help_panel=_COHORT)
+    ] = None,
+    grey: Annotated[bool, Option("--grey", help="Colour to grey.", rich_help_panel=_COHORT)] = False,
+    download: Annotated[
+        bool, Option("--download", help="Allow fetching a MedMNIST set.", rich_help_panel=_COHORT)
+    ] = False,
+    model: Annotated[
+        str | None, Option(help="default, monai:NAME or package.module:factory.", rich_help_panel=_MODEL)
+    ] = None,
+    model_argument: Annotated[
+        list[str] | None, Option(help="Argument of the network, as width=32.", rich_help_panel=_MODEL)
+    ] = None,
+    init_from: Annotated[Path | None, Option(help="Public first weights.", rich_help_panel=_MODEL)] = None,
+    init_origin: Annotated[str | None, Option(help="Their declared source.", rich_help_panel=_MODEL)] = None,
+    optimiser: Annotated[str | None, Option(help="nadam (default), adam or sgd.", rich_help_panel=_MODEL)] = None,
+    learning_rate: Annotated[float | None, Option(help="First learning rate (0.005).", rich_help_panel=_MODEL)] = None,
+    schedule: Annotated[str | None, Option(help="cosine (default) or constant.", rich_help_panel=_MODEL)] = None,
+    ema_decay: Annotated[float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_MODEL)] = None,
+    class_weights: Annotated[
+        str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_MODEL)
+    ] = None,
+    memory_mb: Annotated[int | None, Option(help="Cap on per-image gradients (1024).", rich_help_panel=_MODEL)] = None,
+    twin: Annotated[
+        bool, Option("--twin", help="Also measure a non-private twin; charged as unbounded.", rich_help_panel=_JOB)
+    ] = False,
+    out: Annotated[Path | None, Option(help="Run folder (runs/COHORT-NNN).", rich_help_panel=_JOB)] = None,
+    ledger: Annotated[Path | None, Option(help="Site ledger, or $RETICENT_LEDGER.", rich_help_panel=_JOB)] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Show noise, time and memory; reads no pixels.", rich_help_panel=_JOB)
+    ] = False,
+    resume: Annotated[Path | None, Option(help="Continue an interrupted run.", rich_help_panel=_JOB)] = None,
+) -> None:
+    """Train a differentially private classifier or segmenter and leave a run folder with its evidence.
+
+    The noise is calibrated to the target before training; every patient (subject) is one unit of privacy.
+
+    Example: reticent train cohort/manifest.csv --epsilon 8 --delta 1e-4
+    """
+    flags = dict(locals())
+    for name in ("cohort", "download", "out", "ledger", "dry_run", "resume"):
+        flags.pop(name)
+    if resume is not None:
+        if cohort is not None or any(flags.values()):
+            raise InputError("--resume continues a run with its stored study; leave out the cohort and other options")
+        _finish(_resume(resume, ledger, download))
+        return
+    if cohort is None:
+        raise InputError("name a cohort or a study.toml; `reticent train --help` lists what is recognised")
+    from reticent.records import make_study
+
+    study = make_study(*study_values(cohort, flags))
+    if not dry_run and out is not None and out.exists():
+        raise InputError(f"{out}: exists already. Choose another --out, or continue it with --resume {out}")
+    opened = _open(study, download)
+    if dry_run:
+        from reticent.cli.dry_run import show_dry_run
+
+        show_dry_run(study, opened)
+    else:
+        _finish(_start(study, opened, out, ledger))
+
+
+def _open(study: Study, download: bool) -> Cohort:
+    from reticent.data import open_cohort
+
+    options = study.cohort
+    return open_cohort(
+        options.uri, columns=options.columns, labels=options.labels, unit=options.unit, download=download
+    )
+
+
+def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:
+    from reticent.records import default_run_path
+    from reticent.training import check_study, make_plan, train
+
+    check_study(study, cohort)
+    plan = make_plan(study)
+    path = out or default_run_path(cohort.name)
+    if cohort.citation:
+        console.print(f"Cohort {cohort.name} ({cohort.licence}): {cohort.citation}", highlight=False, style="dim")
+    try:
+        with progress() as advance:
+            return train(study, cohort, path, ledger=ledger, plan=plan, progress=advance)
+    except KeyboardInterrupt:
+        _say_resumable(path)
+        raise
+
+
+def _resume(path: Path, ledger: Path | None, download: bool) -> RunFolder:
+    from reticent.records import RunFolder
+    from reticent.training import resume_training
+
+    folder = RunFolder.open(path, finished=False)
+    cohort = _open(folder.study(), download)
+    try:
+        with progress() as advance:
+            return resume_training(folder, cohort, ledger=ledger, progress=advance)
+    except KeyboardInterrupt:
+        _say_resumable(path)
+        raise
+
+
+def _say_resumable(path: Path) -> None:
+    if (path / "private" / "run.json").is_file():
+        console.print(f"The steps so far are kept and spent; continue with: reticent train --resume {path}")
+
+
+def _finish(folder: RunFolder) -> None:
+    from reticent.report import write_report
+
+    report = write_report(folder)
+    _print_result(folder)
+    console.print(f"What may leave: {folder.release}\nReport: {report}", highlight=False, soft_wrap=True)
+
+
+def _print_result(folder: RunFolder) -> None:
+    from rich.table import Table
+
+    statement, metrics = folder.statement(), folder.metrics()
+    for sentence in statement.words():
+        console.print(sentence, highlight=False)
+    table = Table("guarantee", "value", "kind", title=f"Privacy (unit: {statement.unit})", title_justify="left")
+    for name, number in (
+        (f"epsilon at delta = {statement.delta:g}", statement.epsilon),
+        (f"mu (false-alarm rate >= {statement.mu.alpha_min:g})", statement.mu),
+        ("membership advantage", statement.advantage),
+    ):
+        table.add_row(name, str(number), number.kind)
+    console.print(table)
+    twins: dict[str, Any] = {twin.split: twin for twin in metrics.twin}
+    title = f"Held-out patients (NOT covered by the guarantee; unit: {statement.unit})"
+    columns = ["metric", *(s.split for s in metrics.splits), *(f"{split}, non-private twin" for split in twins)]
+    table = Table(*columns, title=title, title_justify="left")
+    shown = [*metrics.splits, *twins.values()]
+    for name in shown[0].metrics if shown else ():
+        table.add_row(name, *(_interval(split.metrics.get(name)) for split in shown))
+    console.print(table)
+
+
+def _interval(measured: Any) -> str:
+    if measured is None or measured.value is None:
+        return "-"
+    if measured.lower is None:
+        return f"{measured.value:.3f}"
+    return f"{measured.value:.3f} ({measured.lower:.3f} to {measured.upper:.3f})"

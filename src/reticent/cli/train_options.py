@@ -1,0 +1,80 @@
+"""Flags of `reticent train`, and where each goes in the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reticent.errors import InputError
+
+_PLACES = {
+    "unit": ("cohort", "unit"),
+    "column": ("cohort", "columns"),
+    "label": ("cohort", "labels"),
+    "image_size": ("cohort", "image_size"),
+    "normalise": ("cohort", "normalise"),
+    "grey": ("cohort", "grey"),
+    **{
+        name: ("privacy", name)
+        for name in (
+            "epsilon", "delta", "mu", "advantage", "noise_multiplier", "non_private", "sampling_rate", "steps",
+            "max_norm", "max_records_per_subject", "batch_size", "budget", "seed",
+        )
+    },
+    "model": ("model", "name"),
+    "model_argument": ("model", "arguments"),
+    "init_from": ("model", "init_from"),
+    "init_origin": ("model", "init_origin"),
+    **{
+        name: ("training", name)
+        for name in (
+            "optimiser", "learning_rate", "schedule", "ema_decay", "class_weights", "memory_mb", "twin",
+        )
+    },
+}  # fmt: skip
+
+
+def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Nested study values from a cohort or a study file and the flags that were given; and the source's name."""
+    from reticent.records import read_study
+
+    from_file = cohort.endswith(".toml")
+    values: dict[str, Any] = read_study(Path(cohort)) if from_file else {"cohort": {"uri": cohort}}
+    for name, value in flags.items():
+        if value is None or value == [] or value is False:
+            continue
+        section, key = _PLACES[name]
+        values.setdefault(section, {})[key] = _parse(name, value)
+    return values, cohort if from_file else "options"
+
+
+def _parse(name: str, value: Any) -> Any:
+    if name == "image_size":
+        return tuple(_number(name, part, int) for part in value.lower().split("x"))
+    if name == "class_weights" and value not in ("none", "counted"):
+        return tuple(_number(name, part, float) for part in value.split(","))
+    if name in ("column", "model_argument"):
+        return dict(_pair(name, item) for item in value)
+    return value
+
+
+def _pair(name: str, item: str) -> tuple[str, Any]:
+    key, found, value = item.partition("=")
+    if not found:
+        raise InputError(f"--{name.replace('_', '-')} {item!r}: write it as NAME=VALUE")
+    if name == "column":
+        return key, value
+    import tomllib
+
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _number(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"--{name.replace('_', '-')}: {text!r} is not a number") from None

@@ -1,0 +1,78 @@
+"""What a study will cost in time and memory, measured on made-up images."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from reticent.data import Cohort
+from reticent.records import Study
+from reticent.training.clipped_grad import clipped_grad, records_at_once
+from reticent.training.prepared_cohort import PreparedCohort
+from reticent.training.task import Task
+from reticent.training.train import check_trainable, new_model
+
+_SAMPLE = 32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Expected cost of a study; `memory` in bytes, `seconds` of training without decoding."""
+
+    subjects: int
+    records_per_step: float
+    image_size: tuple[int, ...]
+    parameters: int
+    seconds: float
+    memory: int
+
+
+def check_study(study: Study, cohort: Cohort) -> None:
+    """Build the study's network and try it on made-up images of the cohort's shape, before anything is charged.
+
+    Raises:
+        InputError: the network cannot be built, does not take the images, or couples patients.
+    """
+    data = PreparedCohort(cohort, study, b"only shapes are used")
+    model = new_model(study, Task(cohort.task, cohort.classes), data.channels, data.image_size)
+    check_trainable(model, data.channels, data.image_size)
+
+
+def estimate(study: Study, cohort: Cohort) -> Cost:
+    """Time two clipped sums on random images of the cohort's shape; reads headers, no pixels."""
+    data = PreparedCohort(cohort, study, b"only counts are used")
+    task = Task(cohort.task, cohort.classes)
+    model = new_model(study, task, data.channels, data.image_size).train()
+    batch = _made_up(task, data.channels, data.image_size)
+    cap = study.training.memory_mb * 2**20
+    loss_fn = task.loss_fn()
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        clipped_grad(model, loss_fn, batch, max_norm=1.0, memory=cap)
+        seconds.append(time.perf_counter() - began)
+    privacy = study.privacy
+    subjects = data.subjects("train")
+    records = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
+    at_once, each = records_at_once(model, loss_fn, batch, cap)
+    return Cost(
+        subjects=len(subjects),
+        records_per_step=records,
+        image_size=data.image_size,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        seconds=min(seconds) / _SAMPLE * records * privacy.steps,
+        memory=round(min(at_once, max(records, 1)) * each),
+    )
+
+
+def _made_up(task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> dict[str, object]:
+    inputs = {name: torch.randn(_SAMPLE, c, *image_size) for name, c in channels.items()}
+    if task.segments:
+        targets = {"mask": torch.randint(len(task.classes), (_SAMPLE, *image_size))}
+    elif task.kind == "multi-label":
+        targets = {"label": torch.randint(2, (_SAMPLE, len(task.classes))).float()}
+    else:
+        targets = {"label": torch.randint(len(task.classes), (_SAMPLE,))}
+    return {"inputs": inputs, "targets": targets, "share": torch.ones(_SAMPLE)}

@@ -1,0 +1,64 @@
+"""A finished run's model, applied to single records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reticent.data import Preprocessing, Record
+from reticent.errors import InputError
+from reticent.records import RunFolder
+from reticent.training.held_out import predict, segment
+from reticent.training.task import Task
+from reticent.training.train import new_model
+from reticent.training.weights import load_released
+
+
+class Predictor:
+    """Loads the released weights of a run.
+
+    Raises:
+        InputError: the weights do not fit the network that the study names.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        study, state = run.study(), run.state()
+        self.task = Task(state.task, state.classes)
+        self._channels = state.inputs
+        self._preprocessing = Preprocessing(
+            size=state.image_size, normalise=study.cohort.normalise, grey=study.cohort.grey
+        )
+        bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
+        self._model = new_model(bare, self.task, state.inputs, state.image_size)
+        load_released(self._model, run.weights)
+
+    @property
+    def input_name(self) -> str:
+        """The one input of the network.
+
+        Raises:
+            InputError: it has several, which single files cannot give.
+        """
+        if len(self._channels) > 1:
+            raise InputError(f"the model takes several inputs ({', '.join(self._channels)}); predict on a cohort")
+        return next(iter(self._channels))
+
+    def probabilities(self, inputs: Mapping[str, np.ndarray]) -> list[float]:
+        """Class probabilities of one record with inputs (C, ...)."""
+        logits = predict(self._model, self._prepared(inputs))
+        return self.task.probabilities(logits)[0].tolist()
+
+    def mask(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Label of every pixel or voxel of one record, on its own grid."""
+        shape = next(iter(inputs.values())).shape[1:]
+        return segment(self._model, self._prepared(inputs), shape)
+
+    def _prepared(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        record = self._preprocessing.apply(Record("the file", inputs, {}, {}))
+        for name, array in record.inputs.items():
+            if len(array) != self._channels[name]:
+                raise InputError(f"the image has {len(array)} channels, the model takes {self._channels[name]}")
+        return {name: torch.from_numpy(array)[None] for name, array in record.inputs.items()}

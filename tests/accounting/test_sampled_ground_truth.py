@@ -1,0 +1,130 @@
+"""Poisson-sampled Gaussians against reference values: brackets contain the truth, and the guaranteed side is close."""
+
+import math
+
+import pytest
+
+from reticent.accounting import Certified, Composition, Gaussian, SubsampledGaussian
+
+
+def run(sampling_rate, noise_multiplier, steps):
+    return SubsampledGaussian(noise_multiplier, sampling_rate, steps)
+
+
+# epsilon(1e-5), delta(1), advantage, power at type I errors 0.01, 0.001 and 1e-5: contour integral confirmed by a second
+# method, about 8 digits.
+ROWS = {
+    "A": (run(0.01, 1, 10000), 6.18771239, 0.239142961, 0.480072359, 0.153945318, 0.0380134755, 0.00167260877),
+    "B": (run(0.01, 1, 1000), 1.828236667, 0.002612420579, 0.16101762, 0.029139095, 0.00406844788, 7.20744056e-5),
+    "E": (run(0.02, 1.1, 3000), 5.87662984, 0.21098311, 0.455414346, 0.138305375, 0.0329181257, 0.00137380817),
+    "F": (
+        run(256 / 60000, 1.1, 3510),
+        1.132863322,
+        5.08811742e-5,
+        0.113251434,
+        0.0210249751,
+        0.00260544131,
+        3.69962e-5,
+    ),
+    "G": (run(0.32768, 9.4, 2000), 7.4243789, 0.3444867, 0.5646043, 0.222303337, 0.0633346412, 0.0034611257),
+    "H": (run(0.1, 2, 100), 2.337399593, 0.0114978612, 0.205861132, 0.0377138666, 0.00568029706, 1.12257731e-4),
+    "I": (run(0.5, 3, 50), 5.62642302, 0.19753843, 0.44425853, 0.130390896, 0.0301834398, 0.00119505554),
+    "J": (
+        run(0.0038010957846441, 0.5715066078978425, 792),
+        *(3.94510272, 0.0118862887, 0.160962175, 0.0389954566, 0.00750346938, 2.95363863e-4),
+    ),
+    "K": (run(0.032, 1.5, 3000), 6.14809181, 0.240438725, 0.481686569, 0.154224086, 0.0379510583, 0.00165108111),
+    "L": (run(0.05, 0.8, 10), 2.86256469, 0.00328769733, 0.0974307391, 0.0284361893, 0.00495952162, 1.52977904e-4),
+    "M": (
+        Composition((run(0.01, 1.2, 500), run(0.02, 1.5, 300), Gaussian(10.0))),
+        *(1.458662175, 6.28724297e-4, 0.14029274, 0.0249891901, 0.00327231016, 5.09723854e-5),
+    ),
+    "N": (run(0.25, 4, 500), 6.67878678, 0.28442448, 0.5178026, 0.181089351, 0.047403028, 0.00226817439),
+}
+
+
+def assert_holds(value: Certified, truth: float, loose: float, digits: float = 2e-7) -> None:
+    assert value.lower <= truth * (1 + digits)
+    assert truth * (1 - digits) <= value.upper <= truth * (1 + loose)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_brackets_contain_the_truth_and_the_upper_side_is_within_a_thousandth(row):
+    mechanism, epsilon, delta, advantage, *powers = ROWS[row]
+    profile = mechanism.profile()
+    assert_holds(profile.epsilon(1e-5), epsilon, 1e-4)
+    assert_holds(profile.delta(1.0), delta, 1e-3)
+    assert_holds(profile.advantage(), advantage, 1e-3)
+    for beta, power in zip(profile.tradeoff([1e-2, 1e-3, 1e-5]), powers, strict=True):
+        assert_holds(Certified(1 - beta.upper, 1 - beta.lower, "upper"), power, 1e-3, digits=1e-6)
+
+
+@pytest.mark.parametrize(("alpha_min", "truth"), [(1e-2, 1.30668977), (1e-5, 1.33079575), (1e-10, 1.35875612)])
+def test_mu_is_the_tight_one_for_its_range(alpha_min, truth):
+    assert_holds(ROWS["A"][0].profile().mu(alpha_min), truth, 3e-4)
+
+
+@pytest.mark.parametrize(
+    ("row", "truth"), [("E", 1.30724906), ("G", 1.56694765), ("J", 1.12430286), ("K", 1.34780793), ("N", 1.43920898)]
+)
+def test_mu_down_to_a_false_positive_rate_of_1e_10(row, truth):
+    assert_holds(ROWS[row][0].profile().mu(), truth, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "delta", "epsilon"),
+    [
+        (run(0.01, 1, 10000), 1e-8, 8.185122968),
+        (run(0.01, 1, 10000), 1e-12, 10.34668984),
+        (run(0.01, 1, 10000), 1e-20, 13.87977272),
+        (run(0.02, 1.1, 3000), 1e-15, 11.39726751),
+        (run(0.001, 1, 10000), 1e-12, 1.1844838),
+    ],
+)
+def test_small_deltas_stay_certified(mechanism, delta, epsilon):
+    assert_holds(mechanism.profile().epsilon(delta), epsilon, 1e-3)
+
+
+def test_below_the_reach_of_the_curve_epsilon_falls_back_on_a_valid_bound():
+    profile = run(0.01, 1, 10000).profile()
+    assert profile.epsilon(1e-50).lower <= 24.44449131 <= profile.epsilon(1e-50).upper < 40
+
+
+@pytest.mark.parametrize(("q", "sigma"), [(0.01, 1.0), (0.1, 2.0), (0.5, 1.0), (0.01, 0.5)])
+def test_one_step_matches_its_closed_form(q, sigma):
+    profile, gaussian = run(q, sigma, 1).profile(), Gaussian(sigma).profile()
+    for epsilon in (0.0, 0.005, 0.5, 1.0, 2.0):
+        truth = q * gaussian.delta(math.log1p(math.expm1(epsilon) / q)).upper
+        assert_holds(profile.delta(epsilon), truth, 1e-4, digits=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("q", "sigma", "orders"),
+    [
+        (0.01, 1.0, {2: 1.718134220745e-4, 4: 3.631540489108e-4, 8: 8.93643907606e-4, 16: 3.087850783696}),
+        (0.1, 2.0, {2: 0.002836228266264, 8: 0.01372543010322, 32: 1.627202301019}),
+        (0.32768, 9.4, {2: 0.001221346157087, 8: 0.004960157901741, 32: 0.0211530700351}),
+    ],
+)
+def test_renyi_divergence_is_exact_at_whole_orders(q, sigma, orders):
+    for order, truth in orders.items():
+        assert run(q, sigma, 1).profile().renyi(order) == pytest.approx(truth, rel=1e-9)
+        assert run(q, sigma, 7).profile().renyi(order) == pytest.approx(7 * truth, rel=1e-9)
+
+
+def test_renyi_divergence_between_whole_orders_is_bounded_from_above():
+    from dp_accounting.rdp import rdp_privacy_accountant
+
+    accountant = rdp_privacy_accountant._compute_rdp_poisson_subsampled_gaussian
+    for order in (1.5, 2.25, 7.7):
+        truth = accountant(0.05, 1.2, [order])[0]
+        assert truth <= run(0.05, 1.2, 1).profile().renyi(order) <= 1.3 * truth
+
+
+def test_approximate_gdp_covers_the_profile_everywhere():
+    profile = ROWS["J"][0].profile()
+    mu = profile.approximate_gdp(1e-8)
+    cover, too_little = Gaussian(1 / mu).profile(), Gaussian(1.02 / mu).profile()
+    epsilons = [k / 7 for k in range(140)]
+    assert all(profile.delta(e).lower <= cover.delta(e).upper + 1e-8 for e in epsilons)
+    assert any(profile.delta(e).lower > too_little.delta(e).upper + 1e-8 for e in epsilons)
