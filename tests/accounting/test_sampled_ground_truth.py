@@ -11,8 +11,8 @@ def run(sampling_rate, noise_multiplier, steps):
     return SubsampledGaussian(noise_multiplier, sampling_rate, steps)
 
 
-# epsilon(1e-5), delta(1), advantage, power at type I errors 0.01, 0.001 and 1e-5: contour integral confirmed by a second
-# method, about 8 digits.
+# epsilon(1e-5), delta(1), advantage, power at type I errors 0.01, 0.001 and 1e-5: contour integral confirmed by a
+# second method, about 8 digits.
 ROWS = {
     "A": (run(0.01, 1, 10000), 6.18771239, 0.239142961, 0.480072359, 0.153945318, 0.0380134755, 0.00167260877),
     "B": (run(0.01, 1, 1000), 1.828236667, 0.002612420579, 0.16101762, 0.029139095, 0.00406844788, 7.20744056e-5),

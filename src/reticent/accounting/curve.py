@@ -11,7 +11,7 @@ from reticent.accounting.gaussian import log_delta
 
 FloatArray = npt.NDArray[np.float64]
 
-MU_POINTS = 2**17
+MU_POINTS = 2**16
 
 
 @dataclass(frozen=True)

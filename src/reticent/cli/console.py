@@ -17,7 +17,7 @@ def print_error(message: str) -> None:
     _errors.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+def print_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Ours in one line; those of libraries' internals are left out."""
     if category is UserWarning:
         _errors.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -77,4 +77,6 @@ def _print(path: Path, entries: list, shown: list[dict], anchors: int, delta: fl
         numbers = [group.get(name, "0") for name in ("epsilon", "mu", "advantage")]
         table.add_row(str(group["subjects"]), ", ".join(run[:8] for run in group["runs"]), *numbers)
     console.print(table)
-    console.print("The composed figures hold for jobs planned beforehand; budgets use a filter valid for adaptive jobs.")
+    console.print(
+        "The composed figures hold for jobs planned beforehand; budgets use a filter valid for adaptive jobs."
+    )

@@ -74,6 +74,7 @@ class Ledger:
         ledger = cls(connection, key)
         try:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")  # erased pseudonyms are overwritten, not just unlinked
             with ledger._transaction():
                 ledger._prepare(path)
         except sqlite3.DatabaseError as error:

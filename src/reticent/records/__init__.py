@@ -3,7 +3,7 @@
 from reticent.records.files import read_json, write_file, write_json, write_text
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
-from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_state_fields
+from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
     CohortOptions,
@@ -16,8 +16,30 @@ from reticent.records.study import (
 )
 
 __all__ = [
-    "SMALLEST_GROUP", "CohortOptions", "GroupMetrics", "Journal", "Measured", "Metrics", "ModelOptions", "Number",
-    "PrivacyOptions", "PrivacyStatement", "RunFolder", "RunState", "SplitMetrics", "Study", "TrainingOptions",
-    "default_run_path", "make_study", "new_state_fields", "privacy_numbers", "read_json", "read_study", "round_up", "write_file", "write_json",
+    "SMALLEST_GROUP",
+    "CohortOptions",
+    "GroupMetrics",
+    "Journal",
+    "Measured",
+    "Metrics",
+    "ModelOptions",
+    "Number",
+    "PrivacyOptions",
+    "PrivacyStatement",
+    "RunFolder",
+    "RunState",
+    "SplitMetrics",
+    "Study",
+    "TrainingOptions",
+    "default_run_path",
+    "make_study",
+    "new_run_id",
+    "now",
+    "privacy_numbers",
+    "read_json",
+    "read_study",
+    "round_up",
+    "write_file",
+    "write_json",
     "write_text",
 ]

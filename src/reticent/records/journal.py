@@ -22,7 +22,9 @@ class Journal:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         self.started = len(text.splitlines())
         if self.started > planned:
-            raise InputError(f"{path}: {self.started} steps started, but only {planned} planned; the journal was altered")
+            raise InputError(
+                f"{path}: {self.started} steps started, but only {planned} planned; the journal was altered"
+            )
         self._file = path.open("a", encoding="utf-8")
         if text and not text.endswith("\n"):
             self._write("\n")

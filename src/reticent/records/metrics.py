@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-METRICS_SCHEMA = "reticent.metrics/1"
+METRICS_SCHEMA: Final = "reticent.metrics/1"
 SMALLEST_GROUP = 10
 """Groups with fewer subjects are suppressed: their metrics would describe single patients."""
 

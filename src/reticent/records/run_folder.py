@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,7 +26,7 @@ from reticent.records.metrics import Metrics
 from reticent.records.statement import PrivacyStatement
 from reticent.records.study import Study, make_study, read_study
 
-RUN_SCHEMA = "reticent.run/1"
+RUN_SCHEMA: Final = "reticent.run/1"
 _T = TypeVar("_T", bound=BaseModel)
 
 
@@ -163,14 +163,19 @@ class RunFolder:
         )
 
 
-def new_state_fields() -> dict[str, str]:
-    """A fresh run id and the time, for a new `RunState`."""
-    return {"run": str(uuid.uuid4()), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+def new_run_id() -> str:
+    """A fresh run id."""
+    return str(uuid.uuid4())
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def default_run_path(cohort: str) -> Path:
     """`runs/COHORT-NNN`, the first that is free."""
-    taken = {name for name in os.listdir("runs")} if Path("runs").is_dir() else set()
+    taken = set(os.listdir("runs")) if Path("runs").is_dir() else set()
     number = next(n for n in range(1, len(taken) + 2) if f"{cohort}-{n:03d}" not in taken)
     return Path("runs") / f"{cohort}-{number:03d}"
 

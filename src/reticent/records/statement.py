@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from reticent.accounting import Certified, Estimate, Mechanism
 
-STATEMENT_SCHEMA = "reticent.privacy/1"
+STATEMENT_SCHEMA: Final = "reticent.privacy/1"
 
 MU_RANGE = 1e-10
 """mu is stated for attacks with false-positive rates at and above this value."""
@@ -31,12 +31,14 @@ class Number(BaseModel):
     """Only for mu: the smallest false-positive rate it holds for."""
 
     @classmethod
-    def of(cls, result: Certified | Estimate, **extra: float) -> Self:
-        """From an accounting result."""
-        data = result.to_dict()
-        if any(isinstance(data.get(side), float) and math.isinf(data[side]) for side in ("lower", "upper")):
-            data = {"lower": None, "upper": None, "kind": "unbounded"}
-        return cls(**data, **extra)
+    def of(cls, result: Certified | Estimate, *, delta: float | None = None, alpha_min: float | None = None) -> Self:
+        """From an accounting result, with the probability or range it is stated for."""
+        if isinstance(result, Estimate):
+            return cls(lower=None, upper=None, kind="estimate", value=result.value, delta=delta, alpha_min=alpha_min)
+        kind = str(result.to_dict()["kind"])
+        if math.isinf(result.upper):
+            return cls(lower=None, upper=None, kind="unbounded", delta=delta, alpha_min=alpha_min)
+        return cls(lower=result.lower, upper=result.upper, kind=kind, delta=delta, alpha_min=alpha_min)
 
     def __str__(self) -> str:
         if self.kind == "unbounded":
@@ -92,23 +94,29 @@ class PrivacyStatement(BaseModel):
                 "This model was trained WITHOUT differential privacy. Nothing is guaranteed about what it reveals; "
                 "it is not releasable on the strength of this record.",
             )
+        one = "patient" if self.unit == "subject" else "record"
+        changes = {"add-or-remove-one": "present or absent", "replace-one": "replaced by another"}
         sentences = [
-            f"Every {who} in the training data is protected by differential privacy: epsilon <= {self.epsilon} at "
-            f"delta = {self.delta:g} ({self.epsilon.kind}), under {self.neighbouring_relation.replace('-', ' ')} "
-            f"{self.unit}.",
-            f"In the language of Gaussian differential privacy: mu <= {self.mu} ({self.mu.kind}), for every attack "
-            f"with a false-alarm rate of at least {self.mu.alpha_min:g}.",
+            f"Every {who} in the training data is protected by differential privacy: {_bound('epsilon', self.epsilon)} "
+            f"at delta = {self.delta:g} ({self.epsilon.kind}); compared are cohorts with one {one} "
+            f"{changes[self.neighbouring_relation]} ({self.neighbouring_relation}).",
+            f"In the language of Gaussian differential privacy: {_bound('mu', self.mu)} ({self.mu.kind}), for every "
+            f"attack with a false-alarm rate of at least {self.mu.alpha_min:g}.",
         ]
         if self.advantage.upper is not None:
             share = round_up(100 * self.advantage.upper, 3)
             sentences.append(
-                f"Whoever tries to tell from the model whether one {'patient' if self.unit == 'subject' else 'record'} "
+                f"Whoever tries to tell from the model whether one {one} "
                 f"was among the training data gains at most {share:g} percentage points over guessing "
                 f"(membership advantage, {self.advantage.kind})."
             )
         if not self.releasable:
             sentences.append("The noise came from a seeded source: this run is a test and NOT releasable.")
         return tuple(sentences)
+
+
+def _bound(name: str, number: Number) -> str:
+    return f"{name} is {number}" if number.kind in ("exact", "estimate") else f"{name} <= {number}"
 
 
 def privacy_numbers(mechanism: Mechanism, delta: float) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reticent.errors import InputError
 
-STUDY_SCHEMA = "reticent.study/1"
+STUDY_SCHEMA: Final = "reticent.study/1"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -114,9 +114,13 @@ class Study(_Options):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.model.init_from is not None and not self.model.init_origin:
-            raise ValueError("--init-from needs --init-origin: the declared public source of the weights goes on record")
+            raise ValueError(
+                "--init-from needs --init-origin: the declared public source of the weights goes on record"
+            )
         if self.privacy.budget and (self.training.twin or self.privacy.non_private):
-            raise ValueError("--budget admits no job without privacy: leave out --twin and --non-private, or the budget")
+            raise ValueError(
+                "--budget admits no job without privacy: leave out --twin and --non-private, or the budget"
+            )
         return self
 
     def to_toml(self) -> str:

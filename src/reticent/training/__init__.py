@@ -12,7 +12,23 @@ from reticent.training.task import Task
 from reticent.training.train import resume_training, train
 
 __all__ = [
-    "BatchAdapter", "ClippedGrad", "Cost", "Plan", "Predictor", "PreparedCohort", "PrivateRun", "PrivateTensor",
-    "Progress", "Step", "Task", "check_model", "check_study", "clipped_grad", "estimate", "held_out_metrics",
-    "make_plan", "resume_training", "train",
+    "BatchAdapter",
+    "ClippedGrad",
+    "Cost",
+    "Plan",
+    "Predictor",
+    "PreparedCohort",
+    "PrivateRun",
+    "PrivateTensor",
+    "Progress",
+    "Step",
+    "Task",
+    "check_model",
+    "check_study",
+    "clipped_grad",
+    "estimate",
+    "held_out_metrics",
+    "make_plan",
+    "resume_training",
+    "train",
 ]

@@ -100,7 +100,7 @@ def clipped_grad(
     Raises:
         InputError: a prefix or an option does not fit the model or the batch.
     """
-    params = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    params: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not params:
         raise InputError("the model has no trainable parameter; set requires_grad on what should be trained")
     records = adapter.size(batch) if adapter else _tree_size(batch)

@@ -32,15 +32,15 @@ def predict(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
 
 def held_out_metrics(model: nn.Module, data: PreparedCohort, task: Task) -> tuple[SplitMetrics, ...]:
     """Metrics of the validation and test splits, as far as the cohort has them."""
-    return tuple(
-        _split_metrics(model, data, task, split) for split in ("val", "test") if split in data.splits
-    )
+    return tuple(_split_metrics(model, data, task, split) for split in ("val", "test") if split in data.splits)
 
 
 def _split_metrics(model: nn.Module, data: PreparedCohort, task: Task, split: str) -> SplitMetrics:
     cohort = data.cohort
     records = [
-        i for i, own in enumerate(data.splits) if own == split and (task.segments or cohort.entries[i].label is not None)
+        i
+        for i, own in enumerate(data.splits)
+        if own == split and (task.segments or cohort.entries[i].label is not None)
     ]
     subjects = [str(cohort.entries[i].subject) for i in records]
     attributes = [cohort.entries[i].attributes for i in records]
@@ -50,7 +50,13 @@ def _split_metrics(model: nn.Module, data: PreparedCohort, task: Task, split: st
         return evaluate_segmentation(dice, hd95, subjects, attributes, task.classes, split)
     probabilities, targets = _classify(model, data, task, records)
     return evaluate_classification(
-        cohort.task, probabilities, targets, subjects, attributes, task.classes, split  # type: ignore[arg-type]
+        cohort.task,  # type: ignore[arg-type]  # "segmentation" went another way above
+        probabilities,
+        targets,
+        subjects,
+        attributes,
+        task.classes,
+        split,
     )
 
 

@@ -49,7 +49,7 @@ def gaussian_noise(like: Tensor, std: float, source: RandomSource) -> Tensor:
     r"""Independent N(0, std^2) values of the shape, device and dtype of `like`.
 
     Box-Muller (1958): :math:`\sqrt{-2 \ln u} \cos 2\pi v` and its sine, with u in (0, 1] of 53 bits, in float64. Values
-    beyond 8.6 standard deviations cannot occur; this and the rounding to `like.dtype` are not covered by the accounting.
+    beyond 8.6 standard deviations cannot occur; this and the rounding to `like.dtype` are not accounted for.
     """
     pairs = (like.numel() + 1) // 2
     uniform = torch.from_numpy((source.words(2 * pairs) >> np.uint64(11)).astype(np.float64)) * 2.0**-53

@@ -26,8 +26,10 @@ class SubjectSampler:
         """Record indices of one batch and the unit (0, 1, ...) of each; both private, both possibly empty."""
         records: list[int] = []
         units: list[int] = []
-        for unit, subject in enumerate(np.flatnonzero(bernoulli(self.sampling_rate, len(self.records_of), source))):
-            own = self.records_of[subject]
+        for unit, subject in enumerate(
+            np.flatnonzero(bernoulli(self.sampling_rate, len(self.records_of), source)).tolist()
+        ):
+            own = list(self.records_of[subject])
             if len(own) > self.max_records:
                 own = [own[k] for k in np.argsort(source.words(len(own)))[: self.max_records]]
             records += own

@@ -21,7 +21,7 @@ from reticent.accounting import Gaussian, Unbounded
 from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Budget, Ledger, ledger_path
-from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_state_fields, write_file
+from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_run_id, now, write_file
 from reticent.training.class_counts import counted_weights
 from reticent.training.clipped_grad import ClippedGrad
 from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
@@ -110,16 +110,16 @@ class PrivateRun:
         subjects = data.subjects("train")
         if delta >= 1 / len(subjects):
             warnings.warn(
-                f"delta = {delta:g} is not below 1 / number of training subjects = {1 / len(subjects):.2g}: a mechanism "
-                "that publishes one patient in full could satisfy it; choose a smaller --delta",
+                f"delta = {delta:g} is not below 1 / training subjects = {1 / len(subjects):.2g}: a mechanism that "
+                "publishes one patient in full could satisfy it; choose a smaller --delta",
                 stacklevel=2,
             )
-        identity = new_state_fields()
+        run_id = new_run_id()
         fingerprint = data.fingerprint(site.pseudonym)
         folder = RunFolder.create(out, study)
         try:
             anchor = site.reserve(
-                run=identity["run"],
+                run=run_id,
                 cohort=cohort.name,
                 fingerprint=fingerprint,
                 subjects=list(subjects),
@@ -133,7 +133,8 @@ class PrivateRun:
         try:
             folder.write_state(
                 RunState(
-                    **identity,
+                    run=run_id,
+                    created=now(),
                     status="running",
                     cohort=cohort.name,
                     fingerprint=fingerprint,
@@ -152,7 +153,7 @@ class PrivateRun:
             data.decode(folder.private / "cache", progress)
         except InputError:
             counted = plan.count_noise_multiplier
-            site.settle(identity["run"], None if counted is None else Gaussian(counted, unit=study.cohort.unit))
+            site.settle(run_id, None if counted is None else Gaussian(counted, unit=study.cohort.unit))
             shutil.rmtree(folder.path)
             raise
         return cls(folder, plan, data, site, progress)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import Any
 
-from reticent.accounting import SubsampledGaussian
 from reticent.records import PrivacyStatement, RunState, privacy_numbers
 from reticent.training.noise import RandomSource
 from reticent.training.plan import Plan
