@@ -48,12 +48,17 @@ def test_gaussian_noise_matches_its_closed_form(target, truth):
     assert truth * (1 - 1e-9) <= calibrate(Gaussian, target) <= truth * 1.0002
 
 
-@settings(max_examples=3, deadline=None)
-@given(st.floats(0.02, 0.4), st.integers(20, 400), st.floats(0.3, 3))
-def test_the_answer_is_on_the_safe_side_and_a_little_less_noise_is_not(q, steps, mu):
-    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, q, steps), MuTarget(mu))
-    assert SubsampledGaussian(noise, q, steps).profile().mu().upper <= mu
-    assert SubsampledGaussian(noise / 1.0003, q, steps).profile().mu().upper > mu
+@settings(max_examples=4, deadline=None)
+@given(st.floats(0.02, 0.4), st.integers(20, 400), st.floats(0.2, 10))
+def test_the_answer_is_on_the_safe_side_and_a_little_less_noise_is_not(q, steps, epsilon):
+    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, q, steps), EpsilonTarget(epsilon, 1e-5))
+    assert SubsampledGaussian(noise, q, steps).profile().epsilon(1e-5).upper <= epsilon
+    assert SubsampledGaussian(noise / 1.0003, q, steps).profile().epsilon(1e-5).upper > epsilon
+
+
+def test_a_mu_target_is_met_for_its_range():
+    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, 0.1, 150), MuTarget(1.0))
+    assert 0.999 <= SubsampledGaussian(noise, 0.1, 150).profile().mu().upper <= 1.0
 
 
 def test_noise_beside_a_fixed_part_keeps_the_whole_within_the_target():

@@ -42,8 +42,8 @@ def test_renyi_filter_admits_nothing_beyond_what_dp_accounting_allows(offered, e
     assert accountant.get_epsilon(1e-5) <= epsilon
 
 
-@settings(max_examples=4, deadline=None)
-@given(st.lists(jobs, min_size=3, max_size=5), st.floats(0.3, 2))
+@settings(max_examples=3, deadline=None)
+@given(st.lists(jobs, min_size=3, max_size=4), st.floats(0.3, 2))
 def test_gaussian_filter_keeps_the_composed_curve_above_its_budget(offered, mu):
     taken, total = admitted(GaussianFilter(mu), offered)
     if taken:

@@ -82,8 +82,8 @@ def compose(parts: Sequence[Repeated], grid: float, tilt: float) -> Divergences:
 
 def window(parts: Sequence[Repeated], grid: float) -> tuple[int, int]:
     """Losses, in grid steps, outside which the composed loss has mass of at most `OUTSIDE` on each side (Chernoff)."""
-    deviation = max(grid, math.sqrt(sum(part.steps * _variance(part.pmf, grid) for part in parts)))
-    orders = math.sqrt(-2 * math.log(OUTSIDE)) / deviation * 2.0 ** np.arange(-5, 2.6, 0.5)
+    deviation = _deviation(parts, grid)
+    orders = math.sqrt(-2 * math.log(OUTSIDE)) / deviation * 2.0 ** np.arange(-4, 3)
     lowest = sum(part.steps * part.pmf.first for part in parts)
     highest = sum(part.steps * (part.pmf.first + len(part.pmf.probabilities) - 1) for part in parts)
     tops = [(log_moment(parts, grid, order) - math.log(OUTSIDE)) / order for order in orders]
@@ -96,7 +96,7 @@ def tilt_for(parts: Sequence[Repeated], grid: float, log_probability: float) -> 
 
     The tilted losses then lie where the upper tail of the composed loss has about that log probability.
     """
-    deviation = max(grid, math.sqrt(sum(part.steps * _variance(part.pmf, grid) for part in parts)))
+    deviation = _deviation(parts, grid)
     low, high = 0.0, math.inf
     normal = order = math.sqrt(-2 * log_probability) / deviation  # the answer for a normal loss
     for _ in range(60):
@@ -110,6 +110,10 @@ def tilt_for(parts: Sequence[Repeated], grid: float, log_probability: float) -> 
     return order
 
 
+def _deviation(parts: Sequence[Repeated], grid: float) -> float:
+    return grid * max(1.0, math.sqrt(sum(part.steps * part.pmf.variance for part in parts)))
+
+
 def _losses(pmf: LossPmf, grid: float) -> FloatArray:
     return np.arange(pmf.first, pmf.first + len(pmf.probabilities), dtype=np.float64) * grid
 
@@ -119,21 +123,13 @@ def _log_moment(pmf: LossPmf, grid: float, order: float) -> float:
     # expm1 keeps the cumulant of a nearly constant loss: log E e^x with E e^x - 1 tiny.
     if np.abs(exponents).max() < 1:
         return math.log1p(float(pmf.probabilities @ np.expm1(exponents)) + float(pmf.probabilities.sum() - 1))
-    with np.errstate(divide="ignore"):
-        log_terms = exponents + np.log(pmf.probabilities)
+    log_terms = exponents + pmf.log_probabilities
     top = float(log_terms.max())
     return top + math.log(float(np.exp(log_terms - top).sum()))
 
 
-def _variance(pmf: LossPmf, grid: float) -> float:
-    losses = _losses(pmf, grid)
-    mean = float(pmf.probabilities @ losses)
-    return float(pmf.probabilities @ (losses - mean) ** 2)
-
-
 def _tilt(pmf: LossPmf, grid: float, tilt: float) -> LossPmf:
-    with np.errstate(divide="ignore"):
-        exponents = tilt * _losses(pmf, grid) + np.log(pmf.probabilities) - _log_moment(pmf, grid, tilt)
+    exponents = tilt * _losses(pmf, grid) + pmf.log_probabilities - _log_moment(pmf, grid, tilt)
     return LossPmf(pmf.first, np.exp(exponents), 0.0)
 
 

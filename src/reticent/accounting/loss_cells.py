@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,18 @@ class LossPmf:
     first: int
     probabilities: FloatArray
     infinite: float
+
+    @cached_property
+    def log_probabilities(self) -> FloatArray:
+        """Logarithms of the masses."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.probabilities))
+
+    @cached_property
+    def variance(self) -> float:
+        """Variance of the finite losses, in squared grid steps."""
+        steps = np.arange(len(self.probabilities), dtype=np.float64)
+        return float(self.probabilities @ (steps - self.probabilities @ steps) ** 2)
 
 
 def rounding_guard(noise_multiplier: float) -> float:

@@ -82,7 +82,7 @@ def command(
     init_from: Annotated[Path | None, Option(help="Public first weights.", rich_help_panel=_MODEL)] = None,
     init_origin: Annotated[str | None, Option(help="Their declared source.", rich_help_panel=_MODEL)] = None,
     optimiser: Annotated[str | None, Option(help="nadam (default), adam or sgd.", rich_help_panel=_MODEL)] = None,
-    learning_rate: Annotated[float | None, Option(help="First learning rate (0.005).", rich_help_panel=_MODEL)] = None,
+    learning_rate: Annotated[float | None, Option(help="First learning rate (0.01).", rich_help_panel=_MODEL)] = None,
     schedule: Annotated[str | None, Option(help="cosine (default) or constant.", rich_help_panel=_MODEL)] = None,
     ema_decay: Annotated[float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_MODEL)] = None,
     class_weights: Annotated[

@@ -84,7 +84,7 @@ def verify_chain(connection: sqlite3.Connection, key: bytes, anchors: Iterable[s
     """
     entries = read_entries(connection)
     erased = _erased(entries)
-    rows = connection.execute("SELECT entry, pseudonym, salt, commitment FROM subjects ORDER BY entry, position")
+    rows = connection.execute("SELECT * FROM subjects ORDER BY entry, position")
     groups = groupby(rows, key=itemgetter(0))
     subjects_of, subjects = next(groups, (None, iter(())))
     head = GENESIS
@@ -92,7 +92,7 @@ def verify_chain(connection: sqlite3.Connection, key: bytes, anchors: Iterable[s
         commitments: list[bytes] = []
         if subjects_of == number:
             try:
-                commitments = [_checked(row, erased) for row in subjects]
+                commitments = [_checked(row, place, erased) for place, row in enumerate(subjects)]
             except (ValueError, TypeError, AttributeError):
                 raise _tampered(number) from None
             subjects_of, subjects = next(groups, (None, iter(())))
@@ -123,8 +123,11 @@ def _erased(entries: Iterable[Entry]) -> set[tuple[int, str]]:
     return erased
 
 
-def _checked(row: tuple[int, str | None, bytes | None, bytes], erased: set[tuple[int, str]]) -> bytes:
-    number, pseudonym, salt, commitment = row
+def _checked(row: tuple[int, int, str | None, bytes | None, bytes], place: int, erased: set[tuple[int, str]]) -> bytes:
+    """The commitment of a row; raises ValueError if the row does not fit it or is not in its place."""
+    number, position, pseudonym, salt, commitment = row
+    if position != place:
+        raise ValueError
     if pseudonym is None and salt is None:
         if (number, commitment.hex()) not in erased:
             raise ValueError

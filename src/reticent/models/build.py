@@ -32,9 +32,9 @@ def build_model(
     """The network called `name`, freshly initialised.
 
     `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"monai:NAME"` a class of
-    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with those of `spatial_dims`,
-    `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also `img_size`) that its signature
-    names, and with `arguments`.
+    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and with those
+    of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also `img_size`)
+    that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.

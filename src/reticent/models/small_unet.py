@@ -1,4 +1,4 @@
-"""The default segmenter: a three-level U-Net with GroupNorm after every join (ScaleNorm) and no transposed convolution."""
+"""The default segmenter: a three-level U-Net, GroupNorm after every join (ScaleNorm), no transposed convolution."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The default classifier: dense connections, max-pooling before GroupNorm, SELU (the parts SmoothNet found to suit DP)."""
+"""The default classifier: dense connections, max-pooling before GroupNorm, SELU (SmoothNet's parts for DP)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -37,9 +38,7 @@ class SmoothClassifier(nn.Module):
         super().__init__()
         halvings = max(1, math.ceil(math.log2(max(image_size) / 16)))
         channels = [in_channels] + [width] * halvings
-        self.stem = nn.Sequential(
-            *(block(spatial_dims, a, b, halve=True) for a, b in zip(channels, channels[1:], strict=False))
-        )
+        self.stem = nn.Sequential(*(block(spatial_dims, a, b, halve=True) for a, b in itertools.pairwise(channels)))
         self.first = nn.ModuleList(block(spatial_dims, width * k, width) for k in (1, 2))
         self.pool = _MAX_POOL[spatial_dims](2)
         self.second = nn.ModuleList(block(spatial_dims, width * k, 2 * width) for k in (3, 5))

@@ -1,4 +1,4 @@
-"""Records: the study, the run folder, the privacy statement, the journal and the metrics, each with its schema version."""
+"""Records: the study, the run folder, the privacy statement, the journal and the metrics, each with its schema."""
 
 from reticent.records.files import read_json, write_file, write_json, write_text
 from reticent.records.journal import Journal

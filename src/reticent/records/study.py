@@ -93,7 +93,7 @@ class TrainingOptions(_Options):
     """The optimiser and its public schedule."""
 
     optimiser: Literal["sgd", "adam", "nadam"] = "nadam"
-    learning_rate: Positive = 5e-3
+    learning_rate: Positive = 1e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     class_weights: tuple[Positive, ...] | Literal["none", "counted"] = "none"

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NewType, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ def clipped_grad(
             parameter-name prefix to norm clips each group to its own norm (`max_norm` is then ignored).
         views: augmented views per record, stored next to each other (record-major); averaged before clipping.
         memory: cap in bytes on per-record gradients and activations held at once (default 1 GiB).
-        adapter: how to read `batch`; a custom one is served by one backward pass per unit.
+        adapter: how to read `batch`; a custom one is served by one backward pass per record.
 
     | case | result |
     |---|---|
@@ -178,8 +179,9 @@ class _ClippedTotal:
         first = next(iter(params.values()))
         self.sum = {name: torch.zeros_like(p) for name, p in params.items()}
         self.norms = torch.zeros(n_units, device=first.device)
-        self.bound = sum(float(torch.as_tensor(g.norm).max()) ** 2 for g in groups) ** 0.5 if groups else 0.0
+        self.bound = sum(float(torch.as_tensor(g.norm, dtype=torch.float64).max()) ** 2 for g in groups) ** 0.5 if groups else 0.0
         self._groups, self._weights, self._automatic = groups, weights, automatic
+        self._precision = torch.finfo(first.dtype)
         self._open: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def add(self, units: Tensor, gradients: dict[str, Tensor]) -> None:
@@ -207,9 +209,9 @@ class _ClippedTotal:
     def _clip(self, units: Tensor, gradients: dict[str, Tensor]) -> None:
         if not len(units):
             return
+        # In float64: float32 sums of squares lose small entries behind large ones, and would understate a norm.
         squares = {
-            name: torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.promote_types(g.dtype, torch.float32)) ** 2
-            for name, g in gradients.items()
+            name: torch.linalg.vector_norm(g.flatten(1).to(torch.float64), dim=1) ** 2 for name, g in gradients.items()
         }
         norms = torch.stack(list(squares.values())).sum(0).sqrt()
         finite = norms.isfinite()
@@ -217,11 +219,12 @@ class _ClippedTotal:
         for group in self._groups:
             norm = torch.stack([squares[name] for name in group.names]).sum(0).sqrt()
             bound = torch.as_tensor(group.norm, device=norm.device, dtype=norm.dtype).expand(len(self.norms))
-            factor = bound[units.to(norm.device)] * (1 - 16 * torch.finfo(norm.dtype).eps)
+            factor = bound[units.to(norm.device)] * (1 - 16 * self._precision.eps)
             factor = factor / (norm + _AUTOMATIC_STABILISER) if self._automatic else (factor / norm).clamp(max=1)
-            factor = torch.where(finite, factor, 0)
             if self._weights is not None:
                 factor = factor * self._weights.to(factor)[units.to(factor.device)]
+            # A factor too small for a normal number would be rounded by more than the margin covers.
+            factor = torch.where(finite & (factor >= self._precision.tiny), factor, 0)
             for name in group.names:
                 g = gradients[name] if finite.all() else gradients[name].nan_to_num(0, 0, 0)
                 self.sum[name] += torch.tensordot(factor.to(g.dtype), g, dims=1)
@@ -242,7 +245,7 @@ class _Work:
         """Yield (rows, gradient of each row by parameter, loss of each row)."""
         if not len(rows):
             return
-        vectorise = self.adapter is None and type(self.model) not in _NOT_VECTORISABLE
+        vectorise = self.adapter is None and self.model not in _NOT_VECTORISABLE
         size = records_at_once(self.model, self.loss_fn, self.batch, self.memory)[0] if vectorise else 1
         start = 0
         while start < len(rows):
@@ -312,11 +315,11 @@ class _Loss(nn.Module):
         return self._losses(self.model, batch)
 
 
-_NOT_VECTORISABLE: set[type[nn.Module]] = set()
+_NOT_VECTORISABLE: WeakSet[nn.Module] = WeakSet()
 
 
 def _warn_once(model: nn.Module, error: Exception) -> None:
-    _NOT_VECTORISABLE.add(type(model))
+    _NOT_VECTORISABLE.add(model)
     reason = str(error).strip().splitlines()[0]
     warnings.warn(
         f"{type(model).__name__} cannot be vectorised over records ({reason}); taking one backward pass per record",

@@ -57,7 +57,9 @@ class Task:
 def _segmentation_loss(logits: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
     cross_entropy = F.cross_entropy(logits, mask, reduction="none", weight=weights).flatten(1).mean(1)
     probabilities = logits.softmax(1)[:, 1:].flatten(2)
-    truth = F.one_hot(mask, logits.shape[1]).movedim(-1, 1)[:, 1:].flatten(2).to(probabilities)
+    # not F.one_hot, which reads values and so cannot be vectorised over records
+    labels = torch.arange(1, logits.shape[1], device=mask.device)[:, None]
+    truth = (mask.flatten(1)[:, None] == labels).to(probabilities)
     overlap = 2 * (probabilities * truth).sum(2) + 1
     dice = overlap / (probabilities.sum(2) + truth.sum(2) + 1)
     return cross_entropy + 1 - dice.mean(1)

@@ -1,0 +1,79 @@
+"""The main job on real data: `reticent train` with default options, repeated, and its held-out metrics.
+
+    .venv/bin/python benchmarks/main_job.py ../shared/data benchmarks/results/main_job.json
+
+Every run is a real one: fresh noise from the operating system, its own ledger, no seed. Rows of the result hold the
+options, wall-clock seconds (start of the program and decoding included) and the metrics of both held-out splits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPEATS = 5
+PNEUMONIA = ["{data}/medmnist/pneumoniamnist.npz", "--unit", "record", "--delta", "1e-5"]
+JOBS: dict[str, tuple[int, list[str]]] = {
+    "pneumoniamnist, epsilon 8": (REPEATS, [*PNEUMONIA, "--epsilon", "8"]),
+    "pneumoniamnist, epsilon 1": (REPEATS, [*PNEUMONIA, "--epsilon", "1"]),
+    "kermany_cxr by patient, epsilon 8": (
+        REPEATS,
+        ["{data}/kermany_cxr/manifest.csv", "--epsilon", "8", "--delta", "1e-4", "--twin"],
+    ),
+    "adrenalmnist3d, epsilon 8": (
+        1,
+        ["{data}/medmnist/adrenalmnist3d.npz", "--unit", "record", "--epsilon", "8", "--delta", "1e-4", "--twin"],
+    ),
+    "msd_hippocampus, epsilon 8": (
+        1,
+        ["{data}/msd_hippocampus", "--epsilon", "8", "--delta", "1e-3", "--image-size", "32x48x32"]
+        + ["--sampling-rate", "0.2", "--steps", "150", "--twin"],
+    ),
+}
+
+
+def run(name: str, options: list[str], data: Path, folder: Path) -> dict[str, object]:
+    """One training in a fresh process; its metrics from the run folder."""
+    out = folder / "run"
+    command = [Path(sys.executable).with_name("reticent"), "train", *(o.format(data=data) for o in options)]
+    environment = os.environ | {"RETICENT_LEDGER": str(folder / "ledger.sqlite")}
+    began = time.perf_counter()
+    subprocess.run([*command, "--out", out], check=True, env=environment, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - began
+    metrics = json.loads((out / "private" / "metrics.json").read_text())
+    privacy = json.loads((out / "release" / "privacy.json").read_text())
+    values = {
+        part: {s["split"]: {m: v["value"] for m, v in s["metrics"].items()} for s in metrics[part]}
+        for part in ("splits", "twin")
+    }
+    return {
+        "job": name,
+        "seconds": round(seconds, 1),
+        "epsilon": privacy["epsilon"],
+        "noise_multiplier": privacy["noise_multiplier"],
+        **values,
+    }
+
+
+def main() -> None:
+    """Run all jobs (or those whose name holds the third argument), one after the other, and save after each."""
+    data, result = Path(sys.argv[1]), Path(sys.argv[2])
+    wanted = sys.argv[3] if len(sys.argv) > 3 else ""
+    rows = json.loads(result.read_text()) if result.exists() else []
+    rows = [row for row in rows if wanted not in row["job"]]
+    for name, (repeats, options) in JOBS.items():
+        for _ in range(repeats if wanted in name else 0):
+            with tempfile.TemporaryDirectory() as folder:
+                rows.append(run(name, options, data, Path(folder)))
+            result.parent.mkdir(exist_ok=True)
+            result.write_text(json.dumps(rows, indent=1) + "\n")
+            print(name, rows[-1]["seconds"], rows[-1]["splits"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
