@@ -31,8 +31,10 @@ JOBS: dict[str, tuple[int, list[str]]] = {
     ),
     "msd_hippocampus, epsilon 8": (
         1,
-        ["{data}/msd_hippocampus", "--epsilon", "8", "--delta", "1e-3", "--image-size", "32x48x32"]
-        + ["--sampling-rate", "0.2", "--steps", "150", "--twin"],
+        [
+            *("{data}/msd_hippocampus", "--epsilon", "8", "--delta", "1e-3", "--image-size", "32x48x32"),
+            *("--sampling-rate", "0.2", "--steps", "150", "--twin"),
+        ],
     ),
 }
 

@@ -48,6 +48,7 @@ class SampledGaussianProfile:
     def __init__(self, parts: Sequence[SampledSteps]) -> None:
         self._parts = tuple(parts)
         self._grid, self._losses = _discretised(self._parts)
+        self._level_bounds: dict[int, list[tuple[FloatArray, FloatArray]]] = {}
         self._curves: dict[tuple[int, ...], Curve] = {}
 
     def epsilon(self, delta: float) -> Certified:
@@ -106,7 +107,10 @@ class SampledGaussianProfile:
 
     def _curve(self, levels: tuple[int, ...]) -> Curve:
         if levels not in self._curves:
-            bounds = [[self._bounds(direction, level) for direction in (0, 1)] for level in levels]
+            for level in levels:
+                if level not in self._level_bounds:
+                    self._level_bounds[level] = [self._bounds(direction, level) for direction in (0, 1)]
+            bounds = [self._level_bounds[level] for level in levels]
             length = max(len(upper) for pair in bounds for _, upper in pair)
             lowers = [np.maximum.reduce([_padded(lower, length, 0.0) for lower, _ in pair]) for pair in bounds]
             uppers = [np.maximum.reduce([_padded(upper, length, upper[-1]) for _, upper in pair]) for pair in bounds]

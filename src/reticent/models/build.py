@@ -32,9 +32,9 @@ def build_model(
     """The network called `name`, freshly initialised.
 
     `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"monai:NAME"` a class of
-    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and with those
-    of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also `img_size`)
-    that its signature names.
+    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
+    with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
+    `img_size`) that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
@@ -46,7 +46,10 @@ def build_model(
         "out_channels": out_channels,
         "image_size": tuple(image_size),
     }
-    accepted = inspect.signature(factory).parameters
+    try:
+        accepted = inspect.signature(factory).parameters
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model {name!r} is not a network or a function that makes one ({error})") from error
     filled = {
         alias: value for key, value in known.items() for alias in _ALIASES.get(key, (key,)) if alias in accepted
     } | dict(arguments or {})

@@ -179,7 +179,11 @@ class _ClippedTotal:
         first = next(iter(params.values()))
         self.sum = {name: torch.zeros_like(p) for name, p in params.items()}
         self.norms = torch.zeros(n_units, device=first.device)
-        self.bound = sum(float(torch.as_tensor(g.norm, dtype=torch.float64).max()) ** 2 for g in groups) ** 0.5 if groups else 0.0
+        self.bound = (
+            sum(float(torch.as_tensor(g.norm, dtype=torch.float64).max()) ** 2 for g in groups) ** 0.5
+            if groups
+            else 0.0
+        )
         self._groups, self._weights, self._automatic = groups, weights, automatic
         self._precision = torch.finfo(first.dtype)
         self._open: tuple[Tensor, dict[str, Tensor]] | None = None
@@ -246,7 +250,9 @@ class _Work:
         if not len(rows):
             return
         vectorise = self.adapter is None and self.model not in _NOT_VECTORISABLE
-        size = records_at_once(self.model, self.loss_fn, self.batch, self.memory)[0] if vectorise else 1
+        size = 1
+        if vectorise:
+            size, _ = records_at_once(self.model, self.loss_fn, self.batch, self.memory)
         start = 0
         while start < len(rows):
             chosen = rows[start : start + size]
