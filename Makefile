@@ -7,7 +7,7 @@ EPSILON ?= 8
 DELTA ?= 1e-5
 ifeq ($(origin COHORT), undefined)
 COHORT := phantom:chest
-DELTA := 1e-3
+DELTA := 1e-4
 DEMO_OPTIONS := --ledger runs/demo-ledger.sqlite
 endif
 

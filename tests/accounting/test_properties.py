@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,3 +135,8 @@ def test_extreme_parameters_give_ordered_finite_bounds(mechanism):
         profile.mu(),
     ):
         assert 0 <= value.lower <= value.upper < math.inf
+
+
+def test_numpy_numbers_serialise_like_plain_ones():
+    mechanism = SubsampledGaussian(np.float64(1.5), np.float64(0.1), np.int64(7))
+    assert json.dumps(mechanism.to_dict()) == json.dumps(SubsampledGaussian(1.5, 0.1, 7).to_dict())

@@ -8,10 +8,10 @@ from reticent.data import open_cohort
 from reticent.errors import InputError
 
 
-def test_the_default_phantom_has_600_patients_with_one_to_four_images():
+def test_the_default_phantom_has_2000_patients_with_one_to_four_images():
     cohort = open_cohort("phantom:chest")
     counts = np.unique([entry.subject for entry in cohort.entries], return_counts=True)[1]
-    assert len(counts) == 600
+    assert len(counts) == 2000
     assert set(counts) == {1, 2, 3, 4}
     assert cohort.has_subjects
     assert cohort.shape(0) == (32, 32)

@@ -289,3 +289,9 @@ def test_of_two_processes_with_room_for_one_exactly_one_is_admitted(path):
     assert any("budget mu=1.2" in outcome for outcome in outcomes)
     with Ledger.open(path) as ledger:
         assert len(ledger.entries()) == 1
+
+
+def test_details_are_kept_as_json_and_stay_verifiable(ledger):
+    ledger.record("audit", "run", {"by_size": {10: (1, 2), 2: None}})
+    ledger.verify()
+    assert ledger.entries()[0].details == {"by_size": {"10": [1, 2], "2": None}}

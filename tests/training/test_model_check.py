@@ -77,7 +77,11 @@ def test_networks_are_found_by_name_and_given_what_their_signature_asks_for():
     assert isinstance(build_model("default", **SHAPE), SmoothClassifier)
     assert isinstance(build_model("default", **SHAPE, segments=True), SmallUNet)
     assert build_model("default", **SHAPE, arguments={"width": 8}).head[-1].in_features == 7 * 8 * 9
-    net = build_model("monai:DenseNet", **SHAPE, arguments={"norm": ("group", {"num_groups": 2}), "growth_rate": 4})
+    net = build_model(
+        "monai:DenseNet",
+        **SHAPE,
+        arguments={"norm": ("group", {"num_groups": 2}), "init_features": 8, "growth_rate": 4},
+    )
     assert isinstance(net, monai.networks.nets.DenseNet)
 
 

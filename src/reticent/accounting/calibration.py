@@ -114,8 +114,8 @@ def calibrate(make: Callable[[float], Mechanism], target: Target) -> float:
     """Smallest noise multiplier certified to meet `target`: never below it, and within 1e-4 relative above.
 
     `make` builds the mechanism for a noise multiplier and may return a `Composition`, of which the rest stays fixed.
-    The search starts from the central-limit guess mu = q sqrt(T (e^(1/sigma^2) - 1)) (Dong, Roth and Su, 2022,
-    Corollary 4) and brackets it by factors of 1.3.
+    The search starts from the central-limit guess mu = q sqrt(T (e^(1/sigma^2) - 1)) (Dong, Roth and Su, 2022)
+    and brackets it by factors of 1.3.
 
     Raises:
         InputError: no noise multiplier between 0.01 and 1000 is the answer.

@@ -61,7 +61,7 @@ class Curve:
         """Lower bound on the type II error f(alpha), upper bound on the power 1 - f(alpha); each accurate where small.
 
         f(alpha) = max over epsilon >= 0 of max(0, 1 - delta - e^epsilon alpha, e^-epsilon (1 - delta - alpha))
-        (Dong, Roth and Su, 2022, Proposition 6). Any epsilon gives a valid bound; the best one is found by bisection.
+        (Dong, Roth and Su, 2022). Any epsilon gives a valid bound; the best one is found by bisection.
         """
         slopes = self._slopes()
         deltas = self.upper[: len(slopes)]

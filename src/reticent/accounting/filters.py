@@ -48,7 +48,7 @@ class RenyiFilter:
     """Rényi filter for a budget of (epsilon, delta), at one order that depends on the budget alone.
 
     Jobs may be chosen adaptively as long as their Rényi divergences at a fixed order a sum to at most R (Feldman and
-    Zrnic, 2021, Theorem 4.3), with R = epsilon - log((a-1)/a) + (log delta + log a)/(a-1), which converts to
+    Zrnic, 2021), with R = epsilon - log((a-1)/a) + (log delta + log a)/(a-1), which converts to
     (epsilon, delta) (Canonne, Kamath and Steinke, 2020, Proposition 12). The order is the whole number >= 2 at which a
     plain Gaussian could spend most, the maximum of R(a)/a; divergences of sampled Gaussians are exact there.
     """
@@ -99,7 +99,7 @@ class GaussianFilter:
     """Gaussian-DP filter for a budget of mu.
 
     Adaptively chosen mu_i-Gaussian jobs with sum mu_i^2 <= mu^2 are mu-GDP together (Smith and Thakurta, 2022; Koskela,
-    Tobaben and Honkela, 2023, Theorem 8). A sampled job enters as approximately Gaussian: with mu_i such that
+    Tobaben and Honkela, 2023). A sampled job enters as approximately Gaussian: with mu_i such that
     delta(e) <= delta_{mu_i}(e) + eta for all e in both orders, every test on its output is matched, up to eta in type
     II error, by a test on the mu_i-Gaussian pair. For pairs of distributions, matching all tests is matching all
     decisions (Torgersen, 1970), so the output is within total variation eta of a randomisation of the mu_i-Gaussian.

@@ -34,8 +34,8 @@ def epsilon_at(mu: float, delta: float) -> float:
 
 
 def advantage(mu: float) -> float:
-    """Membership advantage delta(0) = 2 Phi(mu/2) - 1."""
-    return float(2 * ndtr(mu / 2) - 1) if mu > 1e-3 else mu / math.sqrt(2 * math.pi)
+    """Membership advantage delta(0) = 2 Phi(mu/2) - 1 = erf(mu / sqrt(8))."""
+    return math.erf(mu / math.sqrt(8))
 
 
 def type_two_error(mu: float, alpha: FloatArray) -> FloatArray:

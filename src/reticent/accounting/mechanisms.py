@@ -74,7 +74,7 @@ class Gaussian:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return _stored(self, noise_multiplier=self.noise_multiplier, steps=self.steps)
+        return _stored(self, noise_multiplier=float(self.noise_multiplier), steps=int(self.steps))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,12 @@ class SubsampledGaussian:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return _stored(self, noise_multiplier=self.noise_multiplier, sampling_rate=self.sampling_rate, steps=self.steps)
+        return _stored(
+            self,
+            noise_multiplier=float(self.noise_multiplier),
+            sampling_rate=float(self.sampling_rate),
+            steps=int(self.steps),
+        )
 
 
 @dataclass(frozen=True)

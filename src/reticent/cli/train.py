@@ -109,7 +109,7 @@ def command(
     for name in ("cohort", "download", "out", "ledger", "dry_run", "resume"):
         flags.pop(name)
     if resume is not None:
-        if cohort is not None or any(flags.values()):
+        if cohort is not None or out is not None or dry_run or any(flags.values()):
             raise InputError("--resume continues a run with its stored study; leave out the cohort and other options")
         _finish(_resume(resume, ledger, download))
         return

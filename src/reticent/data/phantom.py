@@ -13,7 +13,7 @@ SIZE = 32
 _SEED = 20240601
 _VERSION = "phantom:chest 1"
 _MOST_IMAGES = 4
-_VISIBLE = 0.9  # share of a nodule patient's images that show the nodule
+_VISIBLE = 0.9  # share of such a patient's images that show the consolidation
 _ANATOMY = 36  # uniform numbers that fix one patient
 
 
@@ -35,23 +35,23 @@ class PhantomReader:
 
 
 def open_phantom(uri: str) -> Cohort:
-    """Open `phantom:chest` or `phantom:chest?subjects=N` (default 600 patients, 1 to 4 images of 32 x 32 each).
+    """Open `phantom:chest` or `phantom:chest?subjects=N` (default 2000 patients, 1 to 4 images of 32 x 32 each).
 
-    Body, lungs, heart and spine are soft ellipses drawn once per patient. Half the patients have a nodule (the label);
+    Body, lungs, heart and spine are soft ellipses drawn once per patient. Half the patients have a consolidation (the label);
     it shows in nine tenths of their images, so that no classifier is perfect. Position, intensity and noise vary per
     image. Sex and age say nothing of the label. A patient is the same in cohorts of every size. Raises InputError for
     another name or option.
     """
     name, _, query = uri.removeprefix("phantom:").partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    count = options.pop("subjects", "600")
+    count = options.pop("subjects", "2000")
     if name != "chest" or options or not count.isdecimal() or int(count) < 1:
         raise InputError(
             f"{uri}: no such phantom cohort; use phantom:chest or phantom:chest?subjects=N with N from 1 up"
         )
     entries = [entry for patient in range(int(count)) for entry in _entries(patient)]
     return Cohort(
-        uri, "phantom-chest", "binary", ("no nodule", "nodule"), entries, {"image": 1}, 2, True, PhantomReader(),
+        uri, "phantom-chest", "binary", ("normal", "consolidation"), entries, {"image": 1}, 2, True, PhantomReader(),
         licence="generated; no patient data",
     )  # fmt: skip
 
@@ -75,7 +75,7 @@ def _image(patient: int, number: int) -> np.ndarray:
     """The uint8 image (32, 32) of one patient."""
     anatomy = iter(_uniform(_ANATOMY, patient))
     nuisance = np.random.default_rng((_SEED, patient, 1 + number))
-    nodule = [next(anatomy) for _ in range(4)][2] < 0.5
+    consolidated = [next(anatomy) for _ in range(4)][2] < 0.5
 
     def u(low: float, high: float) -> float:
         return float(low + (high - low) * next(anatomy))
@@ -90,8 +90,8 @@ def _image(patient: int, number: int) -> np.ndarray:
     image += u(0.1, 0.25) * _ellipse(dx, dy, u(0.05, 0.09), u(0.9, 1), u(-0.05, 0.05))
     side = 1 if u(-1, 1) > 0 else -1
     x, y = dx + side * u(0.25, 0.45), dy + u(-0.35, 0.35)
-    spot = u(0.2, 0.4) * _ellipse(x, y, u(0.06, 0.13), u(0.06, 0.13), u(0, 1))
-    if nodule and nuisance.random() < _VISIBLE:
+    spot = u(0.25, 0.45) * _ellipse(x, y, u(0.14, 0.26), u(0.14, 0.26), u(0, 1))
+    if consolidated and nuisance.random() < _VISIBLE:
         image += spot
     image = image * nuisance.uniform(0.9, 1.1) + nuisance.normal(0, 0.01, image.shape)
     grey: np.ndarray = np.rint(255 * image.clip(0, 1)).astype(np.uint8)

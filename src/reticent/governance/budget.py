@@ -1,6 +1,5 @@
 """Budgets: what all jobs on one patient may spend together."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +50,9 @@ class Budget:
         """The proven rule that admits jobs chosen one after the other under this budget."""
         if self.mu is not None:
             return GaussianFilter(self.mu)
-        return RenyiFilter(self.epsilon or math.nan, self.delta or math.nan)
+        assert self.epsilon is not None
+        assert self.delta is not None
+        return RenyiFilter(self.epsilon, self.delta)
 
     def to_dict(self) -> dict[str, float]:
         """JSON form."""

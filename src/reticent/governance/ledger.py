@@ -269,7 +269,7 @@ class Ledger:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         entry = Entry(
             last + 1, str(uuid.uuid4()), SCHEMA, time, event, run, cohort, fingerprint, scope, unit, mechanism, budget,
-            details or {},
+            json.loads(json.dumps(details or {})),
         )  # fmt: skip
         salts = [secrets.token_bytes(SALT_BYTES) for _ in pseudonyms]
         commitments = [commit(salt, pseudonym) for salt, pseudonym in zip(salts, pseudonyms, strict=True)]

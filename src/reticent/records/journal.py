@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -14,18 +15,27 @@ from reticent.errors import InputError
 class Journal:
     """Append-only record of started steps; one line a step, flushed to the disk before `start_step` returns.
 
-    A line torn by a kill counts as a started step: what may have been drawn is spent.
+    A line torn by a kill counts as a started step: what may have been drawn is spent. The file is locked while open.
+
+    Raises:
+        InputError: another process has the journal open, or it holds more steps than planned.
     """
 
     def __init__(self, path: Path, planned: int) -> None:
         self.path, self.planned = path, planned
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        self._file = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise InputError(f"{path}: the run is being trained by another process; wait for it or stop it") from None
+        text = path.read_text(encoding="utf-8")
         self.started = len(text.splitlines())
         if self.started > planned:
+            self._file.close()
             raise InputError(
                 f"{path}: {self.started} steps started, but only {planned} planned; the journal was altered"
             )
-        self._file = path.open("a", encoding="utf-8")
         if text and not text.endswith("\n"):
             self._write("\n")
 

@@ -52,6 +52,8 @@ class RunState(BaseModel):
     """Noise on the class counts, if they were bought."""
     class_weights: tuple[float, ...] | None = None
     """Weights by class once they are known (declared, or computed from noised counts)."""
+    public_weights: dict[str, str] | None = None
+    """File name, SHA-256 and declared origin of the first weights."""
     ledger: str
     """Path of the site ledger."""
     anchors: tuple[str, ...] = ()
@@ -94,6 +96,11 @@ class RunFolder:
         """
         run = cls(path)
         if not (run.private / "run.json").is_file():
+            if (path / "study.toml").is_file():
+                raise InputError(
+                    f"{path}: the run was stopped before its first step and cannot be resumed (what it had reserved "
+                    f"stays charged).\nRemove the folder and start anew with `reticent train {path / 'study.toml'}`"
+                )
             raise InputError(f"{path}: not a run folder (no private/run.json); name the folder that `train` wrote")
         if finished and run.state().status != "finished":
             raise InputError(f"{path}: the run is not finished; continue it with `reticent train --resume {path}`")
@@ -152,7 +159,9 @@ class RunFolder:
         write_json(self.private / "metrics.json", metrics.model_dump(mode="json", by_alias=True))
 
     def publish(self, statement: PrivacyStatement, study: Study, save_weights: Callable[[Path], None]) -> None:
-        """Write `release/` in one piece."""
+        """Write `release/` in one piece, once: what a run that was then killed had published stays as it is."""
+        if self.release.exists():
+            return
         write_folder(
             self.release,
             {

@@ -145,6 +145,7 @@ class PrivateRun:
                     noise_multiplier=plan.noise_multiplier,
                     count_noise_multiplier=plan.count_noise_multiplier,
                     class_weights=_class_weights(plan, data),
+                    public_weights=public_weights(study),
                     ledger=str(ledger_path(ledger).resolve()),
                     anchors=(anchor,),
                 )
@@ -241,7 +242,7 @@ class PrivateRun:
             raise InputError(f"{broken[0]} is not finite; lower --learning-rate. The steps stay spent.")
         study = self.plan.study
         self.folder.write_metrics(metrics)
-        statement = make_statement(self.plan, self.state, self.source, public_weights(study))
+        statement = make_statement(self.plan, self.state, self.source)
         values = {name: value.contiguous() for name, value in weights.items()}
         self.folder.publish(statement, study, lambda path: safetensors.torch.save_file(values, path))
         anchor = self._settle()

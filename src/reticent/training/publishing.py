@@ -12,9 +12,7 @@ from reticent.training.plan import Plan
 _PACKAGES = ("reticent", "torch", "numpy", "monai")
 
 
-def make_statement(
-    plan: Plan, state: RunState, source: RandomSource, public_weights: dict[str, str] | None
-) -> PrivacyStatement:
+def make_statement(plan: Plan, state: RunState, source: RandomSource) -> PrivacyStatement:
     """The privacy statement of a run that has spent all its planned steps."""
     privacy = plan.study.privacy
     private = plan.noise_multiplier is not None
@@ -28,7 +26,7 @@ def make_statement(
         max_records_per_subject=privacy.max_records_per_subject,
         not_covered=_not_covered(plan, state),
         random_source=source.description,
-        public_weights=public_weights,
+        public_weights=state.public_weights,
         software={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     )
 
