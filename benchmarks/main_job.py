@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from scipy import stats
 
 REPEATS = 5
 PNEUMONIA = ["{data}/medmnist/pneumoniamnist.npz", "--unit", "record", "--delta", "1e-5"]
@@ -62,6 +65,27 @@ def run(name: str, options: list[str], data: Path, folder: Path) -> dict[str, ob
     }
 
 
+def summary(rows: list[dict]) -> str:
+    """Markdown table: mean over the runs of a job and its 95 % Student interval, on the test split."""
+    lines = ["| job | runs | metric | test | non-private twin | seconds |", "|---|---|---|---|---|---|"]
+    for name in dict.fromkeys(row["job"] for row in rows):
+        own = [row for row in rows if row["job"] == name]
+        metric = "auroc" if "auroc" in own[0]["splits"]["test"] else "dice"
+        test = [row["splits"]["test"][metric] for row in own]
+        twin = [row["twin"]["test"][metric] for row in own if row["twin"]]
+        seconds = max(row["seconds"] for row in own)
+        lines.append(f"| {name} | {len(own)} | {metric} | {_mean(test)} | {_mean(twin)} | at most {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    if len(values) < 2:
+        return ", ".join(f"{value:.4f}" for value in values) or "-"
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    middle = statistics.mean(values)
+    return f"{middle:.4f} ({middle - half:.4f} to {middle + half:.4f})"
+
+
 def main() -> None:
     """Run all jobs (or those whose name holds the third argument), one after the other, and save after each."""
     data, result = Path(sys.argv[1]), Path(sys.argv[2])
@@ -75,6 +99,7 @@ def main() -> None:
             result.parent.mkdir(exist_ok=True)
             result.write_text(json.dumps(rows, indent=1) + "\n")
             print(name, rows[-1]["seconds"], rows[-1]["splits"], flush=True)
+    print(summary(rows))
 
 
 if __name__ == "__main__":

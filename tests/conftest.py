@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(autouse=True)
@@ -7,3 +9,24 @@ def site_ledger(tmp_path, monkeypatch):
     path = tmp_path / "site" / "ledger.sqlite"
     monkeypatch.setenv("RETICENT_LEDGER", str(path))
     return path
+
+
+@pytest.fixture
+def write_cohort(tmp_path):
+    """Writes images of 16 x 16 and a manifest: patients with 1 to 3 images each, label and sex, in given splits."""
+
+    def write(name="clinic", patients=30, header="file,subject,label,sex,split", shade=True):
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        rows = [header]
+        for patient in range(patients):
+            split = ("val", "test")[patient % 2] if patient % 5 == 0 else "train"
+            for image in range(1 + patient % 3):
+                pixels = np.random.default_rng((patient, image)).integers(0, 100, (16, 16), np.uint8)
+                pixels[4:12, 4:12] += np.uint8(100 * (patient // 2 % 2) * shade)
+                Image.fromarray(pixels).save(folder / "images" / f"{patient}-{image}.png")
+                rows.append(f"{patient}-{image}.png,patient {patient},{patient // 2 % 2},{'fm'[patient % 2]},{split}")
+        (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+        return folder / "manifest.csv"
+
+    return write

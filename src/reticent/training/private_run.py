@@ -54,7 +54,7 @@ class Step:
         """Set every `.grad` to (clipped sum + noise) / expected batch size.
 
         Raises:
-            InputError: the gradients were clipped to a larger norm than the study accounts for.
+            InputError: the gradients were clipped to a larger norm than the study accounts for, or not by subject.
             RuntimeError: this step's noise was used before; a batch is released once.
         """
         run, privacy = self._run, self._run.plan.study.privacy
@@ -65,6 +65,11 @@ class Step:
             raise InputError("the study says --non-private: there is no noise to add")
         if sensitivity > privacy.max_norm * (1 + 1e-6):
             raise InputError(f"gradients clipped to {sensitivity:g}, but the study accounts for {privacy.max_norm:g}")
+        if gradients.n_units > len(self.units.unique()):
+            raise InputError(
+                f"gradients clipped for more units than the step drew {run.plan.study.cohort.unit}s; "
+                "call clipped_grad with units=step.units"
+            )
         self._noised = True
         std = run.plan.noise_multiplier * privacy.max_norm
         for name, parameter in model.named_parameters():
