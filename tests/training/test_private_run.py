@@ -76,9 +76,7 @@ def test_a_run_leaves_a_complete_statement_and_the_epsilon_that_dp_accounting_re
     assert "os.urandom" in stated["random_source"]
     assert {"reticent", "torch", "python"} <= stated["software"].keys()
     accountant = pld_privacy_accountant.PLDAccountant()
-    step = dp_event.PoissonSampledDpEvent(
-        stated["sampling_rate"], dp_event.GaussianDpEvent(stated["noise_multiplier"])
-    )
+    step = dp_event.PoissonSampledDpEvent(stated["sampling_rate"], dp_event.GaussianDpEvent(stated["noise_multiplier"]))
     accountant.compose(dp_event.SelfComposedDpEvent(step, stated["steps"]))
     recomputed = accountant.get_epsilon(stated["delta"])
     # Both are upper bounds; dp_accounting's own discretisation adds up to about 1e-4 relative.
@@ -250,7 +248,7 @@ def test_units_of_single_records_are_refused_where_the_subject_is_protected(writ
     with start(study_of(write_cohort(), sampling_rate=1.0), tmp_path / "run") as job:
         step, model = small_step(job)
         by_record = clipped_grad(model, job.task.loss_fn(), step.batch, max_norm=1.0)
-        with pytest.raises(InputError, match="units=step.units"):
+        with pytest.raises(InputError, match=r"units=step\.units"):
             step.privatise(model, by_record)
 
 
@@ -359,9 +357,10 @@ def test_a_run_killed_while_it_finishes_can_be_resumed(
             original(*args, **kwargs)
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(where, method, killed)
-        resume_training(folder, cohort, ledger=None, progress=silent)
+        with pytest.raises(Killed):
+            resume_training(folder, cohort, ledger=None, progress=silent)
     published = folder.weights.read_bytes() if folder.weights.exists() else None
     if folder.state().status == "running":
         resume_training(folder, cohort, ledger=None, progress=silent)

@@ -37,10 +37,10 @@ class PhantomReader:
 def open_phantom(uri: str) -> Cohort:
     """Open `phantom:chest` or `phantom:chest?subjects=N` (default 2000 patients, 1 to 4 images of 32 x 32 each).
 
-    Body, lungs, heart and spine are soft ellipses drawn once per patient. Half the patients have a consolidation (the label);
-    it shows in nine tenths of their images, so that no classifier is perfect. Position, intensity and noise vary per
-    image. Sex and age say nothing of the label. A patient is the same in cohorts of every size. Raises InputError for
-    another name or option.
+    Body, lungs, heart and spine are soft ellipses drawn once per patient. Half the patients have a consolidation, the
+    label; it shows in nine tenths of their images, so that no classifier is perfect. Position, intensity and noise vary
+    per image. Sex and age say nothing of the label. A patient is the same in cohorts of every size. Raises InputError
+    for another name or option.
     """
     name, _, query = uri.removeprefix("phantom:").partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
