@@ -79,6 +79,26 @@ def test_copied_converted_and_subset_cohorts_are_charged_to_the_same_patients(le
         assert later.spent("somebody else") is None
 
 
+def test_a_budget_stays_in_force_for_later_jobs_on_its_subjects(ledger):
+    reserve(ledger, "first", PATIENTS[:10], Gaussian(1.0), budget=Budget(mu=1.2))
+    for budget in (None, Budget(mu=9.0)):
+        with pytest.raises(InputError, match=r"budget mu=1\.2: 10 of its 10 subjects"):
+            reserve(ledger, "second", mechanism=Gaussian(1.0), budget=budget)
+    with pytest.raises(InputError, match=r"budget mu=1\.2"):
+        reserve(ledger, "open", PATIENTS[:1], Unbounded("no noise"))
+    reserve(ledger, "others", PATIENTS[10:], Gaussian(1.0))
+    reserve(ledger, "small", mechanism=Gaussian(2.0))
+
+
+def test_a_ledger_that_is_gone_while_its_key_is_there_is_not_replaced(ledger, path):
+    reserve(ledger, "run")
+    ledger.close()
+    path.unlink()
+    with pytest.raises(InputError, match="the ledger is gone, but its key is there"):
+        Ledger.open(path)
+    assert not path.exists()
+
+
 def test_repeated_subjects_count_once(ledger):
     reserve(ledger, "run", ["a", "a", "b"])
     assert ledger.entries()[0].scope == "2 subjects"
@@ -97,8 +117,10 @@ def test_a_settled_job_costs_what_it_spent_a_crashed_one_what_it_reserved(ledger
 
 def test_a_job_is_settled_once_and_never_for_more_than_it_reserved(ledger):
     reserve(ledger, "run")
-    with pytest.raises(ValueError, match="more than it had reserved"):
+    with pytest.raises(ValueError, match="something else than it had reserved"):
         ledger.settle("run", SubsampledGaussian(2.0, 0.1, 101))
+    with pytest.raises(ValueError, match="something else"):  # cheaper at one Rényi order, dearer in epsilon
+        ledger.settle("run", SubsampledGaussian(0.3, 0.001, 10))
     ledger.settle("run", TRAINING)
     with pytest.raises(InputError, match="already settled"):
         ledger.settle("run", TRAINING)
@@ -111,7 +133,9 @@ def test_a_job_is_settled_once_and_never_for_more_than_it_reserved(ledger):
 @pytest.mark.parametrize("budget", [Budget(mu=1.5), Budget(epsilon=7.0, delta=1e-5)])
 def test_a_budget_refuses_the_job_that_exceeds_it_and_says_for_how_many(ledger, budget):
     reserve(ledger, "one", PATIENTS[:8], Gaussian(1.0), budget)
-    with pytest.raises(InputError, match=r"budget (mu|epsilon).*8 of 20 subjects.*spent so far.*asks for") as refusal:
+    with pytest.raises(
+        InputError, match=r"budget (mu|epsilon).*8 of its 20 subjects.*spent so far.*asks for"
+    ) as refusal:
         reserve(ledger, "two", PATIENTS, Gaussian(0.8), budget)
     assert str(refusal.value).count("\n") <= 1
     assert len(ledger.entries()) == 1

@@ -97,8 +97,9 @@ def test_a_step_is_on_disk_before_start_step_returns(tmp_path, monkeypatch):
     path, synced = tmp_path / "journal.jsonl", []
     monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_text()))
     with Journal(path, 3) as journal:
+        assert synced == [""]  # the folder, so that the new file's name lasts
         journal.start_step()
-    assert synced == ['{"step": 0}\n']
+    assert synced == ["", '{"step": 0}\n']
 
 
 @pytest.mark.parametrize("torn", ["{", '{"step": 1', '{"step": 1}'])
@@ -209,6 +210,11 @@ def test_unreadable_study_files_are_named(tmp_path, content, message):
 def test_rounding_up_never_understates_and_is_close(value, digits):
     rounded = round_up(value, digits)
     assert value <= rounded <= value * (1 + 10.0 ** (1 - digits)) * (1 + 1e-6)
+
+
+@given(st.floats(-1e12, -1e-300) | st.floats(1e-300, 1e-12))
+def test_rounding_up_holds_for_tiny_and_negative_values(value):
+    assert value <= round_up(value) <= value + abs(value) * 1.001e-3
 
 
 def test_numbers_say_what_kind_they_are():

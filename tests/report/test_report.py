@@ -94,6 +94,7 @@ def make_run(tmp_path):
                 classes=("normal", "pneumonia"),
                 inputs={"image": 1},
                 image_size=(64, 64),
+                session="b0a4f0de-0000-4000-8000-000000000000",
                 noise_multiplier=1.2,
                 ledger="ledger.sqlite",
                 anchors=("c0ffee" * 10 + "aaaa", "decade" * 10 + "bbbb"),
@@ -243,7 +244,7 @@ def test_a_twin_that_was_not_asked_for_is_not_mentioned(make_run):
 
 def test_undefined_metrics_and_missing_splits_are_said(make_run):
     undefined = SplitMetrics(split="test", subjects=12, records=12, metrics={"auroc": Measured(value=None)})
-    assert "AUROC undefined" in read(make_run(splits=(undefined,))).text
+    assert "AUROC not shown" in read(make_run(splits=(undefined,))).text
 
 
 def test_a_run_without_held_out_patients_says_so(make_run):

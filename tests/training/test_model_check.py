@@ -24,6 +24,18 @@ class Counts(nn.Module):
         return x.flatten(1)
 
 
+class Remembers(nn.Module):
+    """Keeps a running mean in a parameter that no optimiser trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, x):
+        self.centre += x.mean()
+        return x.flatten(1)
+
+
 class Centred(nn.Module):
     def forward(self, x):
         return x.flatten(1) - x.flatten(1).mean(0)
@@ -34,10 +46,11 @@ class Centred(nn.Module):
     [
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)), r"layer '1' \(BatchNorm2d\).*\nUse GroupNorm"),
         (nn.Sequential(nn.InstanceNorm2d(1, track_running_stats=True)), "layer '0'.*track_running_stats=False"),
-        (nn.Sequential(nn.Identity(), Counts()), "buffer '1.seen' is written"),
+        (nn.Sequential(nn.Identity(), Counts()), "'1.seen' is written"),
+        (Remembers(), "'centre' is written"),
         (Centred(), "Centred: a record's output changes with the other records"),
     ],
-    ids=["BatchNorm", "InstanceNorm with running statistics", "written buffer", "coupled records"],
+    ids=["BatchNorm", "InstanceNorm with running statistics", "written buffer", "written parameter", "coupled records"],
 )
 def test_coupling_layers_and_written_buffers_are_refused_by_name(model, message):
     with pytest.raises(InputError, match=message):

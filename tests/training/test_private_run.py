@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 import stat
 import warnings
 
@@ -50,6 +51,10 @@ def start(study, out):
 def ledger_entries(path):
     with Ledger.open(path) as site:
         return site.entries()
+
+
+def charged(path):
+    return [entry.event for entry in ledger_entries(path) if entry.event != "resume"]
 
 
 def no_metrics(study):
@@ -150,7 +155,7 @@ def test_a_twin_is_charged_as_unbounded_and_its_metrics_stand_beside_the_model_s
     assert [split.split for split in folder.metrics().twin] == ["val", "test"]
     assert folder.statement().releasable
     twin = [entry for entry in ledger_entries(site_ledger) if entry.run.endswith("-twin")]
-    assert [entry.event for entry in twin] == ["reserve"]
+    assert [entry.event for entry in twin] == ["reserve", "settle"]
     assert isinstance(mechanism_from_dict(twin[0].mechanism), Unbounded)
 
 
@@ -309,7 +314,7 @@ def test_an_interrupted_run_resumes_and_spends_what_was_planned(write_cohort, tm
     finished = resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
     assert [json.loads(line)["step"] for line in finished.journal.read_text().splitlines()] == list(range(6))
     assert finished.statement().steps == 6
-    assert [entry.event for entry in ledger_entries(site_ledger)] == ["reserve", "settle"]
+    assert [entry.event for entry in ledger_entries(site_ledger)] == ["reserve", "resume", "settle"]
     with pytest.raises(InputError, match="the run is finished"):
         resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
 
@@ -323,6 +328,100 @@ def test_a_resumed_run_refuses_another_cohort_and_a_ledger_that_does_not_hold_it
     with pytest.raises(InputError):
         resume_training(folder, open_cohort(study.cohort.uri), ledger=tmp_path / "new.sqlite", progress=silent)
     assert len(folder.journal.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("sampling_rate = 0.25", "sampling_rate = 0.01"), ("steps = 6", "steps = 60"), ("seed = 4", "")],
+)
+def test_a_study_that_was_changed_after_it_was_charged_is_not_resumed(write_cohort, tmp_path, old, new):
+    study = study_of(write_cohort(), seed=4)
+    folder = interrupted(study, tmp_path / "run")
+    text = (folder.path / "study.toml").read_text()
+    assert old in text
+    (folder.path / "study.toml").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match="was changed since the job was charged"):
+        resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
+
+
+def test_less_noise_than_was_charged_is_not_resumed(write_cohort, tmp_path):
+    study = study_of(write_cohort(), epsilon=4, delta=1e-3)
+    folder = interrupted(study, tmp_path / "run")
+    folder.write_state(folder.state().model_copy(update={"noise_multiplier": 0.1}))
+    with pytest.raises(InputError, match="was changed since the job was charged"):
+        resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
+
+
+def test_subjects_that_were_moved_into_training_are_not_trained_on(write_cohort, tmp_path):
+    study = study_of(write_cohort())
+    folder = interrupted(study, tmp_path / "run")
+    manifest = tmp_path / "clinic" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",test\n", ",train\n"))
+    with pytest.raises(InputError, match="not the cohort that the run started with"):
+        resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
+
+
+@pytest.mark.parametrize("copied", ["before", "while"])
+def test_of_two_copies_of_a_run_folder_one_goes_on(write_cohort, tmp_path, site_ledger, copied):
+    study = study_of(write_cohort())
+    folder, cohort = interrupted(study, tmp_path / "run"), open_cohort(study.cohort.uri)
+
+    def copy(*_):
+        if not (tmp_path / "copy").exists():
+            shutil.copytree(folder.path, tmp_path / "copy")
+
+    if copied == "before":
+        copy()
+    resume_training(folder, cohort, ledger=None, progress=copy)
+    other = RunFolder.open(tmp_path / "copy", finished=False)
+    with pytest.raises(InputError, match="another copy of this run folder went on"):
+        resume_training(other, cohort, ledger=None, progress=silent)
+    assert not other.release.exists()
+    assert charged(site_ledger) == ["reserve", "settle"]
+
+
+def test_a_model_that_writes_patients_into_its_buffers_is_refused_while_it_trains(write_cohort, tmp_path):
+    with start(study_of(write_cohort()), tmp_path / "run") as job:
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
+        model.register_buffer("seen", torch.zeros(()))
+        with pytest.raises(InputError, match="'seen' was written while training"):  # noqa: PT012
+            for step in job.steps():
+                gradients = clipped_grad(model, job.task.loss_fn(), step.batch, max_norm=1.0, units=step.units)
+                step.privatise(model, gradients)
+                model.seen += 1
+
+
+def test_a_twin_on_patients_under_a_budget_is_refused_before_anything_is_charged(write_cohort, tmp_path, site_ledger):
+    manifest = write_cohort()
+    run(study_of(manifest, sampling_rate=1.0, steps=1, noise_multiplier=1.0, budget="mu=5"), tmp_path / "first")
+    with pytest.raises(InputError, match="budget mu=5"):
+        run(study_of(manifest, training={"twin": True}), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+    with Ledger.open(site_ledger) as site:
+        assert site.spent("patient 1") == Composition((SubsampledGaussian(1.0, 1.0, 1),))
+
+
+def test_a_network_that_does_not_fit_the_task_is_refused_before_anything_is_charged(
+    write_cohort, tmp_path, site_ledger
+):
+    manifest = write_cohort()
+    for model, message in (
+        ({"name": "torch.nn:Flatten", "arguments": {}}, "outputs of shape"),
+        ({"name": "monai:DenseNet", "arguments": {"norm": "batch"}}, "BatchNorm"),
+        ({"name": "torch.nn:Bilinear", "arguments": {"in1_features": 1, "in2_features": 1, "out_features": 1}}, "take"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(study_of(manifest, model=model), tmp_path / "run")
+    assert not site_ledger.exists()
+
+
+def test_tied_weights_are_published(write_cohort, tmp_path):
+    with start(study_of(write_cohort(), steps=1), tmp_path / "run") as job:
+        next(job.steps())
+        shared = torch.nn.Parameter(torch.ones(3))
+        job.finish({"a": shared, "b": shared}, no_metrics(job.plan.study))
+    weights = safetensors.torch.load_file(RunFolder.open(tmp_path / "run").weights)
+    assert torch.equal(weights["a"], weights["b"])
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(write_cohort, tmp_path):
@@ -366,7 +465,7 @@ def test_a_run_killed_while_it_finishes_can_be_resumed(
         resume_training(folder, cohort, ledger=None, progress=silent)
     assert folder.state().status == "finished"
     assert published in (None, folder.weights.read_bytes())
-    assert [entry.event for entry in ledger_entries(site_ledger)] == ["reserve", "settle"]
+    assert charged(site_ledger) == ["reserve", "settle"]
     assert folder.statement().steps == len(folder.journal.read_text().splitlines()) == 6
 
 

@@ -12,6 +12,7 @@ FloatArray = npt.NDArray[np.float64]
 
 LOG_TAIL = -70.0  # logarithm of the one-step tail mass set aside, about 4e-31
 WIDE = 0.1  # in standard deviations: below, quadrature is exact to rounding; above, differences of Phi are
+FAINT = 1e-290  # masses below lose relative accuracy; their cells go to the upper end whole, in both directions
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(7)
 
 
@@ -70,6 +71,8 @@ def discretise(noise_multiplier: float, sampling_rate: float, grid: float) -> tu
     present, absent, upper_share = _cells(edges, first, s, q, grid)
     shift = math.exp(-grid)
     upper_share_reversed = (1 - upper_share) / ((1 - upper_share) + upper_share * shift)
+    faint = absent < FAINT
+    upper_share[faint] = upper_share_reversed[faint] = 1.0
     guard = rounding_guard(s) / grid
 
     below, above = (edges[0] / s, (edges[0] - 1) / s), (-edges[-1] / s, (1 - edges[-1]) / s)
@@ -152,7 +155,8 @@ def _by_differences(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     absent = _normal_mass(left / s, right / s)
     present = (1 - q) * absent + q * _normal_mass((left - 1) / s, (right - 1) / s)
-    return present, absent, present - np.exp(losses) * absent
+    with np.errstate(divide="ignore"):
+        return present, absent, present - np.exp(losses + np.log(absent))
 
 
 def _normal_mass(a: FloatArray, b: FloatArray) -> FloatArray:

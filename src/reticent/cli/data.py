@@ -9,6 +9,7 @@ import typer
 
 from reticent.cli.console import console, print_json, progress
 from reticent.cli.train_options import study_values
+from reticent.errors import InputError
 
 if TYPE_CHECKING:
     from reticent.data import Cohort, CohortSummary
@@ -30,6 +31,8 @@ def command(
     from reticent.data import assign_splits, inspect_cohort, open_cohort
     from reticent.governance import Ledger, ledger_path
 
+    if unit not in ("subject", "record"):
+        raise InputError(f"--unit {unit}: say subject or record")
     values, _ = study_values(cohort, {"column": column, "label": label})
     options = values["cohort"]
     opened = open_cohort(
@@ -53,12 +56,12 @@ def command(
         from dataclasses import asdict
 
         shapes = {"x".join(map(str, shape)): count for shape, count in summary.shapes.items()}
-        print_json({"cohort": opened.name, "task": opened.task, **asdict(summary), "shapes": shapes})
+        print_json({"cohort": opened.name, "task": opened.task, "unit": unit, **asdict(summary), "shapes": shapes})
         return
-    _print(opened, summary)
+    _print(opened, summary, unit)
 
 
-def _print(cohort: Cohort, summary: CohortSummary) -> None:
+def _print(cohort: Cohort, summary: CohortSummary, unit: str) -> None:
     from rich.table import Table
 
     console.print(
@@ -67,7 +70,9 @@ def _print(cohort: Cohort, summary: CohortSummary) -> None:
     )
     if cohort.citation:
         console.print(f"{cohort.licence}. {cohort.citation}", style="dim", highlight=False)
-    if summary.subjects is None:
+    if unit == "record":
+        console.print(f"{summary.records:,} records, each its own subject: unit record protects single images only")
+    elif summary.subjects is None:
         console.print("no subjects: training needs --unit record, which protects single images only", style="yellow")
     else:
         low, middle, high = summary.records_per_subject or (0, 0, 0)

@@ -41,7 +41,7 @@ def command(
         {
             "subjects": group.subjects,
             "runs": list(group.runs),
-            **(_spent(group.mechanism, delta) if group.mechanism is not None else {}),
+            **({"unit": group.mechanism.unit, **_spent(group.mechanism, delta)} if group.mechanism is not None else {}),
         }
         for group in spending
     ]
@@ -72,10 +72,14 @@ def _print(path: Path, entries: list, shown: list[dict], anchors: int, delta: fl
             mechanism,
         )  # fmt: skip
     console.print(table)
-    table = Table("subjects", "runs", f"epsilon (delta {delta:g})", "mu", "advantage", title="Spent, by history")
+    table = Table("charged", "runs", f"epsilon (delta {delta:g})", "mu", "advantage", title="Spent, by history")
     for group in shown:
         numbers = [group.get(name, "0") for name in ("epsilon", "mu", "advantage")]
-        table.add_row(str(group["subjects"]), ", ".join(run[:8] for run in group["runs"]), *numbers)
+        table.add_row(
+            f"{group['subjects']} {group.get('unit', 'subject')}s",
+            ", ".join(run[:8] for run in group["runs"]),
+            *numbers,
+        )
     console.print(table)
     console.print(
         "The composed figures hold for jobs planned beforehand; budgets use a filter valid for adaptive jobs."

@@ -12,6 +12,7 @@ from reticent.cli.console import console
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
+    from reticent.records import CohortOptions
     from reticent.training import Predictor
 
 
@@ -26,25 +27,32 @@ def command(
     from reticent.records import RunFolder
     from reticent.training import Predictor
 
-    predictor = Predictor(RunFolder.open(run))
+    folder = RunFolder.open(run)
+    predictor = Predictor(folder)
     if predictor.task.segments:
         _write_masks(predictor, [Path(name) for name in files], out or Path("masks"))
         return
     if out is not None and out.suffix not in (".csv", ".json"):
         raise InputError(f"{out}: name a .csv or .json file")
+    if out is not None and out.exists():
+        raise InputError(f"{out}: exists already; choose another --out")
     rows = [
         {"file": name, **dict(zip(predictor.task.classes, values, strict=True))}
-        for name, values in _probabilities(predictor, files)
+        for name, values in _probabilities(predictor, files, folder.study().cohort)
     ]
     _write_rows(rows, out)
 
 
-def _probabilities(predictor: Predictor, files: list[str]) -> Iterator[tuple[str, list[float]]]:
+def _probabilities(
+    predictor: Predictor, files: list[str], trained_on: CohortOptions
+) -> Iterator[tuple[str, list[float]]]:
     from reticent.data import open_cohort, read_image
 
     for name in files:
-        if name.lower().endswith((".npz", ".csv", ".parquet")) or ":" in name or Path(name).is_dir():
-            cohort = open_cohort(name, unit="record")
+        manifest = name.lower().endswith((".csv", ".parquet"))
+        if manifest or name.lower().endswith(".npz") or ":" in name or Path(name).is_dir():
+            columns, labels = (trained_on.columns, trained_on.labels) if manifest else (None, None)
+            cohort = open_cohort(name, columns=columns, labels=labels, unit="record", strict=False)
             for i, entry in enumerate(cohort.entries):
                 yield entry.key, predictor.probabilities(cohort.load(i).inputs)
         else:
@@ -54,10 +62,13 @@ def _probabilities(predictor: Predictor, files: list[str]) -> Iterator[tuple[str
 def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
     from reticent.data import read_image, write_mask
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
     for path in files:
         image, _ = read_image(path)
-        target = folder / f"{path.name.partition('.')[0]}_mask.nii.gz"
+        target = folder / f"{path.name.removesuffix('.gz').rpartition('.')[0]}_mask.nii.gz"
         if target.exists():
             raise InputError(f"{target}: exists already; choose another --out")
         write_mask(target, predictor.mask({predictor.input_name: image}), path)

@@ -84,6 +84,9 @@ def command(
     optimiser: Annotated[str | None, Option(help="nadam (default), adam or sgd.", rich_help_panel=_MODEL)] = None,
     learning_rate: Annotated[float | None, Option(help="First learning rate (0.01).", rich_help_panel=_MODEL)] = None,
     schedule: Annotated[str | None, Option(help="cosine (default) or constant.", rich_help_panel=_MODEL)] = None,
+    augment: Annotated[
+        str | None, Option(help="light (rotate, zoom, shift, grey curve; default) or none.", rich_help_panel=_MODEL)
+    ] = None,
     ema_decay: Annotated[float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_MODEL)] = None,
     class_weights: Annotated[
         str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_MODEL)
@@ -140,9 +143,8 @@ def _open(study: Study, download: bool) -> Cohort:
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:
     from reticent.records import default_run_path
-    from reticent.training import check_study, make_plan, train
+    from reticent.training import make_plan, train
 
-    check_study(study, cohort)
     plan = make_plan(study)
     path = out or default_run_path(cohort.name)
     if cohort.citation:
@@ -179,7 +181,8 @@ def _finish(folder: RunFolder) -> None:
 
     report = write_report(folder)
     _print_result(folder)
-    console.print(f"What may leave: {folder.release}\nReport: {report}", highlight=False, soft_wrap=True)
+    leaves = f"What may leave: {folder.release}" if folder.statement().releasable else "Nothing of this run may leave."
+    console.print(f"{leaves}\nReport: {report}", highlight=False, soft_wrap=True)
 
 
 def _print_result(folder: RunFolder) -> None:
@@ -191,7 +194,7 @@ def _print_result(folder: RunFolder) -> None:
     table = Table("guarantee", "value", "kind", title=f"Privacy (unit: {statement.unit})", title_justify="left")
     for name, number in (
         (f"epsilon at delta = {statement.delta:g}", statement.epsilon),
-        (f"mu (false-alarm rate >= {statement.mu.alpha_min:g})", statement.mu),
+        (f"mu (both error rates >= {statement.mu.alpha_min:g})", statement.mu),
         ("membership advantage", statement.advantage),
     ):
         table.add_row(name, str(number), number.kind)

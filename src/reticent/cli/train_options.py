@@ -29,7 +29,7 @@ _PLACES = {
     **{
         name: ("training", name)
         for name in (
-            "optimiser", "learning_rate", "schedule", "ema_decay", "class_weights", "memory_mb", "twin",
+            "optimiser", "learning_rate", "schedule", "augment", "ema_decay", "class_weights", "memory_mb", "twin",
         )
     },
 }  # fmt: skip

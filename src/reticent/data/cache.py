@@ -100,7 +100,7 @@ def _build(cohort: Cohort, preprocessing: Preprocessing, built: Path, progress: 
     except OSError as error:
         if built.is_dir():  # another process finished the same cache first
             return
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise InputError(
             f"{built.parent}: the disk is full; free space for the decoded images, or choose a smaller --image-size"

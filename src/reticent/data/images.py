@@ -45,7 +45,8 @@ def decode_image_mask(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            stored = np.asarray(image.convert("L") if _channels(image.mode) == 3 else image)
+            colour = _channels(image.mode) == 3 and image.mode != "P"  # a palette's indices are the stored values
+            stored = np.asarray(image.convert("L") if colour else image)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
     values = np.unique(stored)

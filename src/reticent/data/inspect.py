@@ -101,5 +101,5 @@ def _shown(record: Record, classes: Sequence[str]) -> list[str]:
 
 
 def _ordered(splits: Sequence[str]) -> list[str]:
-    order = ("train", "val", "test", "public", "unlabelled")
+    order = ("train", "val", "test", "public", "unlabelled", "all")
     return sorted(set(splits), key=order.index)

@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from reticent.errors import InputError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, zlib.error, ImageFileError, HeaderDataError)
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
@@ -73,6 +73,8 @@ def _open(path: Path) -> Any:
         raise _unreadable(path, error) from error
     if len(image.shape) not in (3, 4):
         raise InputError(f"{path}: {len(image.shape)} axes; a volume has three, or four with channels last")
+    if not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
+        raise InputError(f"{path}: the affine of its header is singular, so that its orientation is unknown; repair it")
     return image
 
 

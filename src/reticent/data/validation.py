@@ -7,11 +7,11 @@ from reticent.data.cohort import Cohort, Entry
 from reticent.errors import InputError
 
 
-def check_splits(cohort: Cohort) -> None:
-    """Raise InputError if the cohort is empty or no record can be trained on."""
+def check_splits(cohort: Cohort, *, for_training: bool) -> None:
+    """Raise InputError if the cohort is empty or, `for_training`, no record can be trained on."""
     if not cohort.entries:
         raise InputError(f"{cohort.uri}: no records; check the path")
-    if not _training(cohort.entries):
+    if for_training and not _training(cohort.entries):
         found = ", ".join(sorted({str(entry.split) for entry in cohort.entries}))
         raise InputError(
             f"{cohort.uri}: the split train is empty (splits found: {found}); name the training records train"

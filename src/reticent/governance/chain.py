@@ -20,8 +20,8 @@ SALT_BYTES = 16
 class Entry:
     """One line of the ledger.
 
-    `event` is reserve, settle, release, forget or audit; `mechanism`, `budget` and `details` are JSON values; `scope`
-    says how many units of what were touched; `time` is UTC, ISO 8601.
+    `event` is reserve, settle, resume, release, forget or audit; `mechanism`, `budget` and `details` are JSON values;
+    `scope` says how many units of what were touched; `time` is UTC, ISO 8601.
     """
 
     number: int

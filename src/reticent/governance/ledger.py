@@ -7,15 +7,16 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from reticent.accounting import Composition, Mechanism, mechanism_from_dict
+from reticent.accounting import Composition, Mechanism, SubsampledGaussian, mechanism_from_dict
 from reticent.errors import InputError
 from reticent.governance.budget import Budget
 from reticent.governance.chain import GENESIS, SALT_BYTES, Entry, commit, entry_hash, verify_chain
-from reticent.governance.pseudonym import SiteKey, make_key, read_key
+from reticent.governance.pseudonym import SiteKey, key_path, make_key, read_key
 from reticent.governance.spending import Spending, compose, effective_mechanisms, histories, require_room
 
 SCHEMA = 1
@@ -63,13 +64,23 @@ class Ledger:
         """Open the ledger at `path`; a new one and its key are made where there is none.
 
         Raises:
-            InputError: the file is no ledger of this version, or its key is missing or another ledger's.
+            InputError: the file is no ledger of this version or cannot be made, or its key is missing or another's.
         """
-        new = not path.exists() or path.stat().st_size == 0
-        if new:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-        key = make_key(path) if new else read_key(path)
+        try:
+            new = not path.exists() or path.stat().st_size == 0
+            if new:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists() and key_path(path).exists():
+                    raise InputError(
+                        f"{path}: the ledger is gone, but its key is there; restore it from your backup, or everything "
+                        "that its patients have spent is forgotten"
+                    )
+                path.touch(mode=0o600)
+            key = make_key(path) if new else read_key(path)
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be opened or made ({error.strerror}); name another ledger with --ledger"
+            ) from error
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         ledger = cls(connection, key)
         try:
@@ -133,14 +144,16 @@ class Ledger:
         unit: Literal["subject", "record"],
         mechanism: Mechanism,
         budget: Budget | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> str:
         """Charge a whole job to its subjects before it starts, and return the new head.
 
-        Subjects are identifiers, not pseudonyms; repeated ones count once. With a budget, the job is refused if its
-        filter does not admit it on top of what every subject has spent in all earlier jobs, settled or crashed.
+        Subjects are identifiers, not pseudonyms; repeated ones count once. The job is refused if the filter of its
+        budget, or of a budget under which one of its subjects was used before, does not admit it on top of what every
+        subject has spent in all earlier jobs, settled or crashed. `details` are JSON values that go on record.
 
         Raises:
-            InputError: the budget would be exceeded, the run is already reserved, or there are no subjects.
+            InputError: a budget would be exceeded, the run is already reserved, or there are no subjects.
         """
         if mechanism.unit != unit:
             raise InputError(f"the mechanism protects one {mechanism.unit}, the job asks for unit {unit}")
@@ -151,9 +164,7 @@ class Ledger:
             entries = verify_chain(self._connection, self._chain_key)
             if any(entry.event == "reserve" and entry.run == run for entry in entries):
                 raise InputError(f"run {run} is already reserved in the ledger; choose another run name")
-            if budget is not None:
-                counts = histories(self._connection, pseudonyms)
-                require_room(budget, mechanism, counts, effective_mechanisms(entries))
+            require_room(budget, mechanism, histories(self._connection, pseudonyms), entries)
             return self._append(
                 "reserve",
                 run,
@@ -163,15 +174,16 @@ class Ledger:
                 unit=unit,
                 mechanism=mechanism.to_dict(),
                 budget=budget.to_dict() if budget is not None else None,
+                details=details,
                 pseudonyms=pseudonyms,
             )
 
-    def settle(self, run: str, mechanism: Mechanism | None) -> str:
+    def settle(self, run: str, mechanism: Mechanism | None, details: Mapping[str, Any] | None = None) -> str:
         """Replace a reservation by what was really spent, and return the new head; None if no step was started.
 
         Raises:
             InputError: the run is not reserved, or already settled.
-            ValueError: the job spent more than it had reserved.
+            ValueError: what was spent is not the reserved mechanism, one of its parts or fewer of its steps.
         """
         with self._transaction():
             events = {e.event: e for e in verify_chain(self._connection, self._chain_key) if e.run == run}
@@ -179,15 +191,18 @@ class Ledger:
                 state = "already settled" if "settle" in events else "not reserved"
                 raise InputError(f"run {run} is {state} in the ledger")
             reserved = mechanism_from_dict(events["reserve"].mechanism or {})
-            if mechanism is not None and mechanism.profile().renyi(2.0) > reserved.profile().renyi(2.0) * (1 + 1e-9):
-                raise ValueError(f"run {run} spent more than it had reserved")
-            return self._append("settle", run, mechanism=mechanism.to_dict() if mechanism is not None else None)
+            if mechanism is not None and not _is_part(mechanism, reserved):
+                raise ValueError(f"run {run} spent something else than it had reserved")
+            spent = mechanism.to_dict() if mechanism is not None else None
+            return self._append("settle", run, mechanism=spent, details=details)
 
-    def record(self, event: Literal["release", "forget", "audit"], run: str, details: Mapping[str, Any]) -> str:
+    def record(
+        self, event: Literal["resume", "release", "forget", "audit"], run: str, details: Mapping[str, Any]
+    ) -> str:
         """Append an event that spends nothing, with JSON details, and return the new head."""
         with self._transaction():
             verify_chain(self._connection, self._chain_key)
-            return self._append(event, run, details=dict(details))
+            return self._append(event, run, details=details)
 
     def erase(self, subject: str) -> int:
         """Erase a subject from all rows and append a forget event; returns the number of rows.
@@ -203,7 +218,8 @@ class Ledger:
             self._connection.execute(
                 "UPDATE subjects SET pseudonym = NULL, salt = NULL WHERE pseudonym = ?", (pseudonym,)
             )
-            self._append("forget", "", details={"erased": erased})
+            if erased:
+                self._append("forget", "", details={"erased": erased})
         return len(erased)
 
     def spent(self, subject: str) -> Composition | None:
@@ -226,13 +242,18 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):  # a full or read-only disk, a lock that is not released
+                raise InputError(
+                    f"the ledger could not be written ({error}); it is as it was before. Make room, or see who uses it"
+                ) from error
             raise
-        self._connection.execute("COMMIT")
 
     def _prepare(self, path: Path) -> None:
         """Make the tables of a new ledger, or check that an existing file is one and that the key belongs to it."""
@@ -262,14 +283,14 @@ class Ledger:
         unit: str | None = None,
         mechanism: dict[str, Any] | None = None,
         budget: dict[str, float] | None = None,
-        details: dict[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
         pseudonyms: Sequence[str] = (),
     ) -> str:
         (last,) = self._connection.execute("SELECT coalesce(max(number), 0) FROM entries").fetchone()
         time = datetime.now(UTC).isoformat(timespec="seconds")
         entry = Entry(
             last + 1, str(uuid.uuid4()), SCHEMA, time, event, run, cohort, fingerprint, scope, unit, mechanism, budget,
-            json.loads(json.dumps(details or {})),
+            json.loads(json.dumps(dict(details or {}))),
         )  # fmt: skip
         salts = [secrets.token_bytes(SALT_BYTES) for _ in pseudonyms]
         commitments = [commit(salt, pseudonym) for salt, pseudonym in zip(salts, pseudonyms, strict=True)]
@@ -285,3 +306,10 @@ class Ledger:
             ),
         )
         return head
+
+
+def _is_part(spent: Mechanism, reserved: Mechanism) -> bool:
+    parts = reserved.mechanisms if isinstance(reserved, Composition) else ()
+    if isinstance(spent, SubsampledGaussian) and isinstance(reserved, SubsampledGaussian):
+        return spent.steps <= reserved.steps and replace(spent, steps=reserved.steps) == reserved
+    return spent == reserved or spent in parts

@@ -64,15 +64,28 @@ def compose(history: History, mechanisms: Mapping[int, Mechanism | None]) -> Com
     return Composition(parts) if parts else None
 
 
-def require_room(
-    budget: Budget, asked: Mechanism, counts: Counter[History], mechanisms: Mapping[int, Mechanism | None]
-) -> None:
-    """Refuse a job that would take any subject over the budget.
+def require_room(budget: Budget | None, asked: Mechanism, counts: Counter[History], entries: Sequence[Entry]) -> None:
+    """Refuse a job that would take any subject over its budget, or over one that an earlier job put on the subject.
+
+    A filter proves something only if it rules over every later job: a budget once named stays in force.
 
     Raises:
         InputError: states the budget, what was spent, what is asked for, and how many subjects would exceed it; or
             earlier jobs used another unit, which cannot be added up.
     """
+    mechanisms = effective_mechanisms(entries)
+    earlier = {e.number: Budget.from_dict(e.budget) for e in entries if e.event == "reserve" and e.budget}
+    if budget is not None:
+        _require_room(budget, asked, counts, mechanisms)
+    for limit in dict.fromkeys(earlier.values()):
+        under = {h: n for h, n in counts.items() if any(earlier.get(number) == limit for number in h)}
+        if limit != budget:
+            _require_room(limit, asked, Counter(under), mechanisms)
+
+
+def _require_room(
+    budget: Budget, asked: Mechanism, counts: Counter[History], mechanisms: Mapping[int, Mechanism | None]
+) -> None:
     rule = budget.filter()
     charges: dict[Mechanism, Charge] = {}
     new = _charge(rule, asked, charges)
@@ -94,7 +107,7 @@ def require_room(
             worst = max(worst, spent, key=lambda charge: charge.amount)
     if exceeding:
         raise InputError(
-            f"budget {budget}: {exceeding} of {counts.total()} subjects would exceed it (spent so far: up to "
+            f"budget {budget}: {exceeding} of its {counts.total()} subjects would exceed it (spent so far: up to "
             f"{rule.spent(worst)}; this job asks for {rule.spent(new)}).\n"
             "Add noise, take fewer steps, use other subjects, or raise the budget."
         )

@@ -23,14 +23,15 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
         write(aside)
         _flush(aside)
         aside.replace(path)
+        flush_folder(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise _not_saved(path, error) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """`write_file` for text."""
-    write_file(path, lambda aside: _write_text(aside, text))
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """`write_file` for text, with the file's permissions."""
+    write_file(path, lambda aside: _write_text(aside, text, mode))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -52,6 +53,7 @@ def write_folder(path: Path, files: Mapping[str, Callable[[Path], None]]) -> Non
             write(aside / name)
             _flush(aside / name)
         aside.replace(path)
+        flush_folder(path.parent)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise _not_saved(path, error) from error
@@ -71,7 +73,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); the file was altered") from None
 
 
-def _write_text(path: Path, text: str) -> None:
+def flush_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_text(path: Path, text: str, mode: int | None) -> None:
+    if mode is not None:
+        path.touch(mode=mode)
     path.write_text(text, encoding="utf-8")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from reticent.errors import InputError
+from reticent.records.files import flush_folder
 
 
 class Journal:
@@ -29,6 +31,7 @@ class Journal:
         except OSError:
             self._file.close()
             raise InputError(f"{path}: the run is being trained by another process; wait for it or stop it") from None
+        flush_folder(path.parent)
         text = path.read_text(encoding="utf-8")
         self.started = len(text.splitlines())
         if self.started > planned:
@@ -43,7 +46,7 @@ class Journal:
         """Spend the next step and return its index (0-based).
 
         Raises:
-            InputError: every planned step has been spent.
+            InputError: every planned step has been spent, or the disk is full (the step may count as spent).
         """
         if self.started >= self.planned:
             raise InputError(f"{self.path}: all {self.planned} planned steps are spent; start a new run")
@@ -53,13 +56,20 @@ class Journal:
         return step
 
     def _write(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(text)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: could not be written ({error.strerror}).\n"
+                "Make room; the run continues with `reticent train --resume RUN`."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # a line that did not fit on the disk was reported when it was written
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

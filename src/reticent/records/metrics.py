@@ -16,7 +16,7 @@ class _Record(BaseModel):
 
 
 class Measured(_Record):
-    """A value with its confidence interval; None where it cannot be computed (one class only, say)."""
+    """A value with its confidence interval; None where it cannot be computed (one class only, say) or is suppressed."""
 
     value: float | None
     lower: float | None = None

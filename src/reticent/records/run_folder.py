@@ -11,12 +11,13 @@ RUN/study.toml  the resolved study;  RUN/report.html  for readers inside the hos
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -46,6 +47,8 @@ class RunState(BaseModel):
     inputs: dict[str, int]
     """Input names and their channels."""
     image_size: tuple[int, ...]
+    session: str
+    """Random id of the process that last worked on the run; it stands in the run's newest ledger entry."""
     noise_multiplier: float | None
     """As calibrated before training; None for a non-private run."""
     count_noise_multiplier: float | None = None
@@ -58,6 +61,10 @@ class RunState(BaseModel):
     """Path of the site ledger."""
     anchors: tuple[str, ...] = ()
     """Heads of the ledger's hash chain after this run's entries."""
+
+    def network(self) -> dict[str, Any]:
+        """What the released weights need to be used: task, classes, inputs with their channels, image size."""
+        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"})
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,13 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{path}: cannot be created ({error.strerror}); choose another --out") from None
         run = cls(path)
-        run.private.mkdir(mode=0o700)
-        run.findings.mkdir()
-        write_text(path / "study.toml", study.to_toml())
+        try:
+            run.private.mkdir(mode=0o700)
+            run.findings.mkdir()
+            write_text(path / "study.toml", study.to_toml())
+        except (OSError, InputError):
+            shutil.rmtree(path)
+            raise
         return run
 
     @classmethod
@@ -167,7 +178,7 @@ class RunFolder:
             {
                 "model.safetensors": save_weights,
                 "privacy.json": lambda path: write_json(path, statement.model_dump(mode="json", by_alias=True)),
-                "study.json": lambda path: write_json(path, study.public_part()),
+                "study.json": lambda path: write_json(path, study.public_part() | {"network": self.state().network()}),
             },
         )
 

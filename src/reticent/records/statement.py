@@ -12,7 +12,7 @@ from reticent.accounting import Certified, Estimate, Mechanism
 STATEMENT_SCHEMA: Final = "reticent.privacy/1"
 
 MU_RANGE = 1e-10
-"""mu is stated for attacks with false-positive rates at and above this value."""
+"""mu is stated for attacks whose error rates, false positives and false negatives, are both at least this."""
 
 
 class Number(BaseModel):
@@ -28,7 +28,7 @@ class Number(BaseModel):
     delta: float | None = None
     """Only for epsilon: the probability that goes with it."""
     alpha_min: float | None = None
-    """Only for mu: the smallest false-positive rate it holds for."""
+    """Only for mu: it holds for attacks whose false-positive and false-negative rates are both at least this."""
 
     @classmethod
     def of(cls, result: Certified | Estimate, *, delta: float | None = None, alpha_min: float | None = None) -> Self:
@@ -53,9 +53,11 @@ def round_up(value: float, digits: int = 4) -> float:
     """`value` rounded to significant digits, never below itself."""
     if value == 0 or not math.isfinite(value):
         return value
+    rounded = float(f"{value:.{digits - 1}e}")
+    if rounded >= value:
+        return rounded
     step = 10.0 ** (math.floor(math.log10(abs(value))) - digits + 1)
-    rounded = round(math.ceil(round(value / step, 6)) * step, 12)
-    return rounded if rounded >= value else float(rounded + step)
+    return float(f"{rounded + step:.{digits - 1}e}")
 
 
 class PrivacyStatement(BaseModel):
@@ -101,7 +103,7 @@ class PrivacyStatement(BaseModel):
             f"at delta = {self.delta:g} ({self.epsilon.kind}); compared are cohorts with one {one} "
             f"{changes[self.neighbouring_relation]} ({self.neighbouring_relation}).",
             f"In the language of Gaussian differential privacy: {_bound('mu', self.mu)} ({self.mu.kind}), for every "
-            f"attack with a false-alarm rate of at least {self.mu.alpha_min:g}.",
+            f"attack whose rates of false alarms and of misses are both at least {self.mu.alpha_min:g}.",
         ]
         if self.advantage.upper is not None:
             share = round_up(100 * self.advantage.upper, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +46,7 @@ class PrivacyOptions(_Options):
     delta: Fraction | None = None
     mu: Positive | None = None
     advantage: Fraction | None = None
-    noise_multiplier: Positive | None = None
+    noise_multiplier: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     non_private: bool = False
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     steps: Count = 100
@@ -53,7 +55,7 @@ class PrivacyOptions(_Options):
     batch_size: Positive | None = None
     """Expected subjects per step as a declared constant; None: sampling rate times the number of training subjects."""
     budget: str | None = None
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     """Replaces the cryptographic source by a seeded one: for tests, never releasable."""
 
     @model_validator(mode="after")
@@ -95,6 +97,8 @@ class TrainingOptions(_Options):
     optimiser: Literal["sgd", "adam", "nadam"] = "nadam"
     learning_rate: Positive = 1e-2
     schedule: Literal["cosine", "constant"] = "cosine"
+    augment: Literal["light", "none"] = "light"
+    """Small random rotations, zooms, shifts and grey curves of the training images."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     class_weights: tuple[Positive, ...] | Literal["none", "counted"] = "none"
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
@@ -126,6 +130,12 @@ class Study(_Options):
     def to_toml(self) -> str:
         """The study as TOML, options left at None omitted."""
         return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    def digest(self) -> str:
+        """SHA-256 of all options but the cohort's location: what a resumed run must not have changed."""
+        data = self.model_dump(mode="json")
+        del data["cohort"]["uri"]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def public_part(self) -> dict[str, Any]:
         """What may leave with the model: no path, no location of the cohort, no column of its table."""

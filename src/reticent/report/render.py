@@ -56,8 +56,8 @@ def render_report(run: RunFolder) -> str:
 
 
 def write_report(run: RunFolder) -> Path:
-    """Render the report to `run.report` and return that path."""
-    write_text(run.report, render_report(run))
+    """Render the report to `run.report`, readable by its owner alone, and return that path."""
+    write_text(run.report, render_report(run), mode=0o600)
     return run.report
 
 

@@ -85,7 +85,7 @@ def metric_name(name: str) -> str:
 def measured(value: Measured | None, name: str) -> str:
     """The value alone; distances with one decimal, the rest, which lies in [0, 2], with three."""
     if value is None or value.value is None:
-        return "undefined"
+        return "not shown"
     return _decimals(value.value, name)
 
 

@@ -1,7 +1,7 @@
 """Training: the clipped sum, Poisson sampling of subjects, noise, and the run that holds them together."""
 
 from reticent.training.clipped_grad import BatchAdapter, ClippedGrad, PrivateTensor, clipped_grad
-from reticent.training.estimate import Cost, check_study, estimate
+from reticent.training.estimate import Cost, estimate
 from reticent.training.held_out import held_out_metrics
 from reticent.training.model_check import check_model
 from reticent.training.plan import Plan, make_plan
@@ -9,7 +9,7 @@ from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun, Step
 from reticent.training.task import Task
-from reticent.training.train import resume_training, train
+from reticent.training.train import check_study, resume_training, train
 
 __all__ = [
     "BatchAdapter",

@@ -42,7 +42,7 @@ class BatchAdapter(Protocol):
 class ClippedGrad:
     """Sum over units of clipped gradients, with what is needed to add the right noise.
 
-    `sum` maps each trainable parameter's name to a tensor of its shape. It is private until noise is added.
+    `sum` maps each trainable parameter's name to a float64 tensor of its shape. It is private until noise is added.
     """
 
     sum: dict[str, Tensor]
@@ -109,6 +109,7 @@ def clipped_grad(
         raise InputError(f"the batch has {records} rows, which is not a multiple of views={views}")
     rows, units, n_units = _sorted_by_unit(units, records, views)
     groups = _groups(params, clipping, max_norm)
+    _check_factors(groups, weights, n_units)
     total = _ClippedTotal(params, groups, n_units, weights, automatic=clipping == "automatic")
     losses = torch.zeros(records, device=next(iter(params.values())).device)
     work = _Work(model, loss_fn, batch, params, adapter, memory or DEFAULT_MEMORY)
@@ -152,6 +153,17 @@ def _groups(params: Mapping[str, Tensor], clipping: Clipping, max_norm: float | 
     return [_Group(tuple(params), max_norm)]
 
 
+def _check_factors(groups: Sequence[_Group], weights: Tensor | None, n_units: int) -> None:
+    for group in groups:
+        norms = torch.as_tensor(group.norm)
+        if not (norms.isfinite() & (norms > 0)).all():
+            raise InputError("max_norm must be positive and finite")
+        if norms.ndim and len(norms) != n_units:
+            raise InputError(f"max_norm has {len(norms)} entries for {n_units} units")
+    if weights is not None and not (len(weights) == n_units and bool(((weights >= 0) & (weights <= 1)).all())):
+        raise InputError(f"weights must be {n_units} numbers from 0 to 1, one for each unit")
+
+
 def _sorted_by_unit(units: Tensor | None, records: int, views: int) -> tuple[Tensor, Tensor, int]:
     """Rows in unit order without padding, the unit of every row, and the number of units."""
     if units is None:
@@ -177,15 +189,15 @@ class _ClippedTotal:
         automatic: bool,
     ) -> None:
         first = next(iter(params.values()))
-        self.sum = {name: torch.zeros_like(p) for name, p in params.items()}
+        # In float64: float32 sums of squares lose small entries behind large ones, and would understate a norm; and the
+        # rounding of a float32 total would let a unit move it by more than its bound.
+        self.sum = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in params.items()}
         self.norms = torch.zeros(n_units, device=first.device)
-        self.bound = (
-            sum(float(torch.as_tensor(g.norm, dtype=torch.float64).max()) ** 2 for g in groups) ** 0.5
-            if groups
-            else 0.0
-        )
+        largest = [torch.as_tensor(g.norm, dtype=torch.float64).reshape(-1) for g in groups]
+        self.bound = sum(float(norms.max()) ** 2 if len(norms) else 0.0 for norms in largest) ** 0.5
         self._groups, self._weights, self._automatic = groups, weights, automatic
-        self._precision = torch.finfo(first.dtype)
+        # A float64 norm is off by no more than this share, in whatever order its squares are added.
+        self._rounding = 2.0**-52 * (sum(p.numel() for p in params.values()) + 64)
         self._open: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def add(self, units: Tensor, gradients: dict[str, Tensor]) -> None:
@@ -213,25 +225,22 @@ class _ClippedTotal:
     def _clip(self, units: Tensor, gradients: dict[str, Tensor]) -> None:
         if not len(units):
             return
-        # In float64: float32 sums of squares lose small entries behind large ones, and would understate a norm.
-        squares = {
-            name: torch.linalg.vector_norm(g.flatten(1).to(torch.float64), dim=1) ** 2 for name, g in gradients.items()
-        }
+        wide = {name: g.reshape(len(g), -1).to(torch.float64) for name, g in gradients.items()}
+        squares = {name: torch.linalg.vector_norm(g, dim=1) ** 2 for name, g in wide.items()}
         norms = torch.stack(list(squares.values())).sum(0).sqrt()
         finite = norms.isfinite()
         self.norms[units.to(norms.device)] = norms.to(self.norms)
         for group in self._groups:
             norm = torch.stack([squares[name] for name in group.names]).sum(0).sqrt()
             bound = torch.as_tensor(group.norm, device=norm.device, dtype=norm.dtype).expand(len(self.norms))
-            factor = bound[units.to(norm.device)] * (1 - 16 * self._precision.eps)
+            factor = bound[units.to(norm.device)] * (1 - self._rounding)
             factor = factor / (norm + _AUTOMATIC_STABILISER) if self._automatic else (factor / norm).clamp(max=1)
             if self._weights is not None:
                 factor = factor * self._weights.to(factor)[units.to(factor.device)]
-            # A factor too small for a normal number would be rounded by more than the margin covers.
-            factor = torch.where(finite & (factor >= self._precision.tiny), factor, 0)
+            factor = torch.where(finite, factor, 0)
             for name in group.names:
-                g = gradients[name] if finite.all() else gradients[name].nan_to_num(0, 0, 0)
-                self.sum[name] += torch.tensordot(factor.to(g.dtype), g, dims=1)
+                g = wide[name] if finite.all() else wide[name].nan_to_num(0, 0, 0)
+                self.sum[name] += (factor @ g).reshape(self.sum[name].shape)
 
 
 @dataclass

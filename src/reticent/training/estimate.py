@@ -12,7 +12,7 @@ from reticent.records import Study
 from reticent.training.clipped_grad import clipped_grad, records_at_once
 from reticent.training.prepared_cohort import PreparedCohort
 from reticent.training.task import Task
-from reticent.training.train import check_trainable, new_model
+from reticent.training.train import check_study
 
 _SAMPLE = 32
 
@@ -29,22 +29,15 @@ class Cost:
     memory: int
 
 
-def check_study(study: Study, cohort: Cohort) -> None:
-    """Build the study's network and try it on made-up images of the cohort's shape, before anything is charged.
+def estimate(study: Study, cohort: Cohort) -> Cost:
+    """Time two clipped sums on random images of the cohort's shape; reads headers, no pixels.
 
     Raises:
-        InputError: the network cannot be built, does not take the images, or couples patients.
+        InputError: see `check_study`.
     """
-    data = PreparedCohort(cohort, study, b"only shapes are used")
-    model = new_model(study, Task(cohort.task, cohort.classes), data.channels, data.image_size)
-    check_trainable(model, data.channels, data.image_size)
-
-
-def estimate(study: Study, cohort: Cohort) -> Cost:
-    """Time two clipped sums on random images of the cohort's shape; reads headers, no pixels."""
     data = PreparedCohort(cohort, study, b"only counts are used")
     task = Task(cohort.task, cohort.classes)
-    model = new_model(study, task, data.channels, data.image_size).train()
+    model = check_study(study, cohort)
     batch = _made_up(task, data.channels, data.image_size)
     cap = study.training.memory_mb * 2**20
     loss_fn = task.loss_fn()

@@ -13,7 +13,7 @@ from reticent.errors import InputError
 
 
 def check_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-    """Refuse layers that couple the records of a batch, and forwards that write data into buffers.
+    """Refuse layers that couple the records of a batch, and forwards that write data into buffers or parameters.
 
     Args:
         model: the network, in training mode.
@@ -33,15 +33,15 @@ def check_model(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
                 f"layer {name!r} ({type(module).__name__}) stores running statistics of patients; "
                 "set track_running_stats=False"
             )
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         together = forward(model, inputs)
         alone = forward(model, {name: x[:1] for name, x in inputs.items()})
-    for name, buffer in model.named_buffers():
-        if not torch.equal(before[name], buffer):
+    for name, value in model.state_dict().items():
+        if not torch.equal(before[name], value):
             raise InputError(
-                f"buffer {name!r} is written during the forward pass: patients' data would enter the released weights "
-                "without noise.\nFreeze it (eval mode of that layer) or use a layer without running statistics."
+                f"{name!r} is written during the forward pass: patients' data would enter the released weights without "
+                "noise.\nUse a layer without running statistics, or one whose values only an optimiser changes."
             )
     random_layers = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
     if not random_layers and not torch.allclose(together[:1], alone, rtol=1e-3, atol=1e-4):

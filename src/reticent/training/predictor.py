@@ -29,7 +29,10 @@ class Predictor:
         self.task = Task(state.task, state.classes)
         self._channels = state.inputs
         self._preprocessing = Preprocessing(
-            size=state.image_size, normalise=study.cohort.normalise, grey=study.cohort.grey
+            size=state.image_size,
+            normalise=study.cohort.normalise,
+            channels=next(iter(state.inputs.values())) if len(state.inputs) == 1 else None,
+            grey=study.cohort.grey,
         )
         bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
         self._model = new_model(bare, self.task, state.inputs, state.image_size)

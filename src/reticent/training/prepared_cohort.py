@@ -27,8 +27,6 @@ class PreparedCohort:
         self.cohort, self.study = cohort, study
         self.splits = assign_splits(cohort, split_key)
         self._cache: DecodedCache | None = None
-        if not self.subjects("train"):
-            raise InputError(f"{cohort.uri}: no training subjects; check the split column")
 
     def subjects(self, split: str) -> Mapping[str, list[int]]:
         """Record indices of each subject of a split."""
@@ -47,8 +45,11 @@ class PreparedCohort:
         }
 
     def fingerprint(self, pseudonym: Callable[[str], str]) -> str:
-        """SHA-256 over the pseudonym and key of every record, in sorted order."""
-        lines = sorted(f"{pseudonym(str(entry.subject))} {entry.key}" for entry in self.cohort.entries)
+        """SHA-256 over the pseudonym, split and key of every record, in sorted order."""
+        lines = sorted(
+            f"{pseudonym(str(entry.subject))} {split} {entry.key}"
+            for entry, split in zip(self.cohort.entries, self.splits, strict=True)
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @cached_property

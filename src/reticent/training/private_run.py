@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reticent.accounting import Gaussian, Unbounded
+from reticent.accounting import Gaussian, Mechanism, Unbounded
 from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Budget, Ledger, ledger_path
 from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_run_id, now, write_file
 from reticent.training.class_counts import counted_weights
 from reticent.training.clipped_grad import ClippedGrad
+from reticent.training.continuation import continue_run
 from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
 from reticent.training.plan import Plan, make_plan
 from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement
 from reticent.training.task import Task
-from reticent.training.weights import public_weights
+from reticent.training.weights import public_weights, write_checkpoint, write_weights
+
+_TWIN = "-twin"
 
 
 @dataclass
@@ -54,7 +56,8 @@ class Step:
         """Set every `.grad` to (clipped sum + noise) / expected batch size.
 
         Raises:
-            InputError: the gradients were clipped to a larger norm than the study accounts for, or not by subject.
+            InputError: the gradients were clipped to a larger norm than the study accounts for, or not by subject; or
+                the model wrote into a buffer or a frozen parameter.
             RuntimeError: this step's noise was used before; a batch is released once.
         """
         run, privacy = self._run, self._run.plan.study.privacy
@@ -63,29 +66,33 @@ class Step:
         sensitivity = gradients.sensitivity(run.plan.mechanism.neighbouring_relation)
         if run.plan.noise_multiplier is None:
             raise InputError("the study says --non-private: there is no noise to add")
-        if sensitivity > privacy.max_norm * (1 + 1e-6):
+        if not sensitivity <= privacy.max_norm * (1 + 1e-6):
             raise InputError(f"gradients clipped to {sensitivity:g}, but the study accounts for {privacy.max_norm:g}")
         if gradients.n_units > len(self.units.unique()):
             raise InputError(
                 f"gradients clipped for more units than the step drew {run.plan.study.cohort.unit}s; "
                 "call clipped_grad with units=step.units"
             )
+        run.require_unwritten(model, gradients.sum)
         self._noised = True
         std = run.plan.noise_multiplier * privacy.max_norm
         for name, parameter in model.named_parameters():
             if name in gradients.sum:
-                total = gradients.sum[name]
-                parameter.grad = (total + gaussian_noise(total, std, run.source)) / run.batch_size
+                total = gradients.sum[name].to(torch.float64)  # rounded only once the noise is in
+                noised = total + gaussian_noise(total, std, run.source)
+                parameter.grad = (noised / run.batch_size).to(parameter)
 
 
 class PrivateRun:
     """Open with `start` or `resume`, as a context manager; iterate over `steps()`; end with `finish`."""
 
-    def __init__(self, folder: RunFolder, plan: Plan, data: PreparedCohort, ledger: Ledger, progress: Progress) -> None:
+    def __init__(
+        self, folder: RunFolder, plan: Plan, data: PreparedCohort, ledger: Ledger, journal: Journal, progress: Progress
+    ) -> None:
         self.folder, self.plan, self.data, self.ledger, self._progress = folder, plan, data, ledger, progress
-        self.state = folder.state()
+        self.state, self.journal = folder.state(), journal
         self.task = Task(self.state.task, self.state.classes)
-        self.journal = Journal(folder.journal, plan.study.privacy.steps)
+        self._fixed: dict[str, Tensor] | None = None
         seed = plan.study.privacy.seed
         self.source: RandomSource = SystemSource() if seed is None else SeededSource(seed, self.journal.started)
         self._records_of = list(data.subjects("train").values())
@@ -113,27 +120,35 @@ class PrivateRun:
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
         subjects = data.subjects("train")
+        if not subjects:
+            raise InputError(f"{cohort.uri}: no training subjects; check the split column")
         if delta >= 1 / len(subjects):
             warnings.warn(
                 f"delta = {delta:g} is not below 1 / training subjects = {1 / len(subjects):.2g}: a mechanism that "
                 "publishes one patient in full could satisfy it; choose a smaller --delta",
                 stacklevel=2,
             )
-        run_id = new_run_id()
+        run_id, session = new_run_id(), new_run_id()
         fingerprint = data.fingerprint(site.pseudonym)
         folder = RunFolder.create(out, study)
+        jobs = {run_id: plan.mechanism} | ({f"{run_id}{_TWIN}": _twin_mechanism(study)} if study.training.twin else {})
+        anchors: dict[str, str] = {}
         try:
-            anchor = site.reserve(
-                run=run_id,
-                cohort=cohort.name,
-                fingerprint=fingerprint,
-                subjects=list(subjects),
-                unit=study.cohort.unit,
-                mechanism=plan.mechanism,
-                budget=budget,
-            )
+            for job, mechanism in jobs.items():
+                anchors[job] = site.reserve(
+                    run=job,
+                    cohort=cohort.name,
+                    fingerprint=fingerprint,
+                    subjects=list(subjects),
+                    unit=study.cohort.unit,
+                    mechanism=mechanism,
+                    budget=budget,
+                    details={"study": study.digest(), "session": session},
+                )
         except BaseException:
             shutil.rmtree(folder.path)
+            for job in anchors:
+                site.settle(job, None)
             raise
         try:
             folder.write_state(
@@ -147,22 +162,25 @@ class PrivateRun:
                     classes=cohort.classes,
                     inputs=data.channels,
                     image_size=data.image_size,
+                    session=session,
                     noise_multiplier=plan.noise_multiplier,
                     count_noise_multiplier=plan.count_noise_multiplier,
                     class_weights=_class_weights(plan, data),
                     public_weights=public_weights(study),
                     ledger=str(ledger_path(ledger).resolve()),
-                    anchors=(anchor,),
+                    anchors=tuple(anchors.values()),
                 )
             )
             folder.write_subjects(data.membership(site.pseudonym))
             data.decode(folder.private / "cache", progress)
         except InputError:
             counted = plan.count_noise_multiplier
-            site.settle(run_id, None if counted is None else Gaussian(counted, unit=study.cohort.unit))
-            shutil.rmtree(folder.path)
+            shutil.rmtree(folder.path)  # first: the ledger may need the room
+            bought = None if counted is None else Gaussian(counted, unit=study.cohort.unit)
+            for job in jobs:
+                site.settle(job, bought if job == run_id else None)
             raise
-        return cls(folder, plan, data, site, progress)
+        return cls(folder, plan, data, site, Journal(folder.journal, study.privacy.steps), progress)
 
     @classmethod
     def resume(
@@ -176,11 +194,25 @@ class PrivateRun:
         """Continue a run that was interrupted; steps that were started stay spent.
 
         Raises:
-            InputError: the run is finished, the cohort is another one, or the ledger does not hold the run.
+            InputError: the run is finished or in use, the cohort or the study is another one, the ledger does not hold
+                the run, or another copy of the folder went on with it.
         """
         state, study = folder.state(), folder.study()
         if state.status == "finished":
             raise InputError(f"{folder.path}: the run is finished; there is nothing to resume")
+        journal = Journal(folder.journal, study.privacy.steps)
+        try:
+            return cls._resume(folder, cohort, ledger, journal, progress)
+        except BaseException:
+            journal.close()
+            raise
+
+    @classmethod
+    def _resume(
+        cls, folder: RunFolder, cohort: Cohort, ledger: Path | None, journal: Journal, progress: Progress
+    ) -> Self:
+        state, study = folder.state(), folder.study()
+        plan = Plan(study, state.noise_multiplier, state.count_noise_multiplier)
         site = Ledger.open(ledger or Path(state.ledger))
         site.verify(state.anchors)
         data = PreparedCohort(cohort, study, site.derive_key("split"))
@@ -189,9 +221,9 @@ class PrivateRun:
                 f"{folder.path}: {cohort.uri} is not the cohort that the run started with (other subjects or records); "
                 "restore it, or start a new run"
             )
+        continue_run(folder, plan, site)
         data.decode(folder.private / "cache", progress)
-        plan = Plan(study, state.noise_multiplier, state.count_noise_multiplier)
-        return cls(folder, plan, data, site, progress)
+        return cls(folder, plan, data, site, journal, progress)
 
     def __enter__(self) -> Self:
         return self
@@ -223,7 +255,7 @@ class PrivateRun:
     def save(self, **objects: Any) -> None:
         """Keep the `state_dict()` of each object for `restore`; no random state is stored."""
         states = {name: thing.state_dict() for name, thing in objects.items()}
-        write_file(self.folder.checkpoint, lambda path: torch.save(states, path))
+        write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
 
     def restore(self, **objects: Any) -> bool:
         """Load what `save` kept; False if nothing was saved yet."""
@@ -248,35 +280,38 @@ class PrivateRun:
         study = self.plan.study
         self.folder.write_metrics(metrics)
         statement = make_statement(self.plan, self.state, self.source)
-        values = {name: value.contiguous() for name, value in weights.items()}
-        self.folder.publish(statement, study, lambda path: safetensors.torch.save_file(values, path))
-        anchor = self._settle()
-        self.state = self.state.model_copy(update={"status": "finished", "anchors": (*self.state.anchors, anchor)})
-        self.folder.write_state(self.state)
+        values = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
+        self.folder.publish(statement, study, lambda path: write_weights(values, path))
+        anchors = (*self.state.anchors, *self._settle())
         shutil.rmtree(self.folder.private / "cache", ignore_errors=True)
+        self.state = self.state.model_copy(update={"status": "finished", "anchors": anchors})
+        self.folder.write_state(self.state)
         self.folder.checkpoint.unlink(missing_ok=True)
 
-    def charge_twin(self, mechanism: Unbounded) -> None:
-        """Charge a non-private comparison model to the same subjects, as a job of its own.
+    def require_unwritten(self, model: nn.Module, trained: Mapping[str, Tensor]) -> None:
+        """Refuse a model whose buffers or frozen parameters change between steps: they would leave without noise."""
+        state = {name: value.detach() for name, value in model.state_dict().items() if name not in trained}
+        if self._fixed is None:
+            self._fixed = {name: value.clone() for name, value in state.items()}
+        written = [name for name, value in state.items() if not torch.equal(value, self._fixed[name])]
+        if written:
+            raise InputError(
+                f"{written[0]!r} was written while training: patients' data would be released in it without noise.\n"
+                "Use a layer without running statistics; `check_model` names it before anything is charged."
+            )
 
-        Raises:
-            InputError: the study has a budget, which no job without privacy fits.
-        """
-        run = f"{self.state.run}-twin"
-        if any(e.run == run for e in self.ledger.entries()):
-            return
-        self.ledger.reserve(
-            run=run,
-            cohort=self.state.cohort,
-            fingerprint=self.state.fingerprint,
-            subjects=list(self.data.subjects("train")),
-            unit=self.plan.study.cohort.unit,
-            mechanism=mechanism,
-        )
+    def _settle(self) -> list[str]:
+        """Settle the run and its twin where that was not done before a kill; the new heads."""
+        mechanisms = {self.state.run: self.plan.mechanism}
+        if self.plan.study.training.twin:
+            mechanisms[f"{self.state.run}{_TWIN}"] = _twin_mechanism(self.plan.study)
+        settled = {entry.run for entry in self.ledger.entries() if entry.event == "settle"}
+        details = {"session": self.state.session}
+        return [self.ledger.settle(job, m, details) for job, m in mechanisms.items() if job not in settled]
 
-    def _settle(self) -> str:
-        settled = any(e.run == self.state.run and e.event == "settle" for e in self.ledger.entries())
-        return self.ledger.head if settled else self.ledger.settle(self.state.run, self.plan.mechanism)
+
+def _twin_mechanism(study: Study) -> Mechanism:
+    return Unbounded("non-private twin of a private run; only its metrics are kept", unit=study.cohort.unit)
 
 
 def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None:

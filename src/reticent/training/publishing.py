@@ -41,8 +41,8 @@ def _not_covered(plan: Plan, state: RunState) -> tuple[str, ...]:
         "they chose nothing",
         "hyper-parameter search: if options were chosen by looking at earlier runs on these patients, those runs count "
         "too (the ledger lists them)",
-        "floating-point effects of the noise: Gaussian values are drawn in double precision, not from a discrete "
-        "distribution",
+        "floating-point effects of the noise: Gaussian values are drawn and added in double precision, not from a "
+        "discrete distribution",
         "observation of the training itself: running time, memory, progress",
         "the contents of private/, findings/ and report.html, which stay inside the hospital",
     ]
@@ -53,7 +53,12 @@ def _not_covered(plan: Plan, state: RunState) -> tuple[str, ...]:
         )
     if study.cohort.image_size is None:
         gaps.append("the image size, chosen from the files' headers (declare --image-size to avoid this)")
-    gaps.append("the names and number of classes, which are treated as public")
+    gaps.append("the names and number of classes, and the images' channels and dimensions, which are treated as public")
+    if study.training.twin:
+        gaps.append(
+            "the non-private twin: it was trained on the same patients without noise; its metrics stay in private/ and "
+            "report.html"
+        )
     if unit == "record":
         gaps.append(
             "patients: only single records are protected; a patient with k records has a weaker guarantee than stated"

@@ -9,18 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reticent.accounting import Unbounded
 from reticent.data import Cohort
+from reticent.errors import InputError
 from reticent.models import build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
+from reticent.training.augmentation import augment
 from reticent.training.averaging import MovingAverage
 from reticent.training.clipped_grad import LossFn, clipped_grad
 from reticent.training.held_out import held_out_metrics
-from reticent.training.model_check import check_model
+from reticent.training.model_check import check_model, forward
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
 from reticent.training.poisson_sampling import SubjectSampler
-from reticent.training.prepared_cohort import Progress
+from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
 from reticent.training.task import Task
 from reticent.training.weights import load_weights
@@ -35,12 +36,14 @@ def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan:
     Raises:
         InputError: see `PrivateRun.start`. KeyboardInterrupt leaves a run that `resume_training` continues.
     """
+    check_study(study, cohort)
     with PrivateRun.start(study, cohort, out, ledger=ledger, plan=plan, progress=progress) as run:
         return _train(run, progress)
 
 
 def resume_training(folder: RunFolder, cohort: Cohort, *, ledger: Path | None, progress: Progress) -> RunFolder:
     """Continue an interrupted run with fresh batches and noise."""
+    check_study(folder.study(), cohort)
     with PrivateRun.resume(folder, cohort, ledger=ledger, progress=progress) as run:
         return _train(run, progress)
 
@@ -61,10 +64,36 @@ def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tu
     return model
 
 
-def check_trainable(model: nn.Module, channels: dict[str, int], image_size: tuple[int, ...]) -> None:
-    """`check_model` on made-up inputs of the cohort's shape."""
-    model.train()
-    check_model(model, {name: torch.randn(2, c, *image_size) for name, c in channels.items()})
+def check_study(study: Study, cohort: Cohort) -> nn.Module:
+    """Build the study's network and try it on made-up images of the cohort's shape, before anything is charged.
+
+    Raises:
+        InputError: the network cannot be built, does not take the images, gives outputs of another shape than the task
+            needs, has nothing to train, or couples patients.
+    """
+    data = PreparedCohort(cohort, study, b"only shapes are used")
+    task = Task(cohort.task, cohort.classes)
+    model = new_model(study, task, data.channels, data.image_size).train()
+    made_up = {name: torch.randn(2, c, *data.image_size) for name, c in data.channels.items()}
+    size = " x ".join(map(str, data.image_size))
+    try:
+        check_model(model, made_up)
+        with torch.no_grad():
+            found = tuple(forward(model, made_up).shape)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise InputError(
+            f"model {study.model.name!r} does not take images of {size} ({str(error).splitlines()[0]}); "
+            "choose another --image-size or --model"
+        ) from error
+    wanted = (2, len(task.classes), *(data.image_size if task.segments else ()))
+    if found != wanted:
+        raise InputError(
+            f"model {study.model.name!r} turns two images of {size} into outputs of shape {found}, but {task.kind} "
+            f"with {len(task.classes)} classes needs {wanted}"
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError(f"model {study.model.name!r} has no trainable parameter; set requires_grad on some")
+    return model
 
 
 def new_optimiser(study: Study, model: nn.Module) -> torch.optim.Optimizer:
@@ -99,13 +128,14 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     try:
         for step in run.steps():
             _set_rate(optimiser, scheduled_rate(study, step.index))
+            batch = _augmented(study, step.batch)
             if study.privacy.non_private:
-                _plain_gradient(model, loss_fn, step.batch, run.batch_size)
+                _plain_gradient(model, loss_fn, batch, run.batch_size)
             else:
                 gradients = clipped_grad(
                     model,
                     loss_fn,
-                    step.batch,
+                    batch,
                     max_norm=run.max_norm,
                     units=step.units,
                     memory=study.training.memory_mb * 2**20,
@@ -130,7 +160,6 @@ def _twin(run: PrivateRun, progress: Progress) -> tuple[SplitMetrics, ...]:
     """Metrics of the same training without clipping and noise; its weights are not kept."""
     study = run.plan.study
     subjects = run.data.subjects("train")
-    run.charge_twin(Unbounded("non-private twin of a private run; only its metrics are kept", unit=study.cohort.unit))
     model = new_model(study, run.task, run.data.channels, run.data.image_size).train()
     loss_fn = run.task.loss_fn(run.state.class_weights)
     optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
@@ -138,12 +167,17 @@ def _twin(run: PrivateRun, progress: Progress) -> tuple[SplitMetrics, ...]:
     sampler = SubjectSampler(list(subjects.values()), privacy.sampling_rate, privacy.max_records_per_subject)
     for index in range(privacy.steps):
         _set_rate(optimiser, scheduled_rate(study, index))
-        _plain_gradient(model, loss_fn, run.data.batch(*sampler.draw(source)), run.batch_size)
+        batch = _augmented(study, run.data.batch(*sampler.draw(source)))
+        _plain_gradient(model, loss_fn, batch, run.batch_size)
         optimiser.step()
         average.update(model)
         progress("Training the non-private twin", index + 1, privacy.steps)
     model.load_state_dict(average.values)
     return held_out_metrics(model, run.data, run.task)
+
+
+def _augmented(study: Study, batch: dict[str, Any]) -> dict[str, Any]:
+    return augment(batch) if study.training.augment == "light" else batch
 
 
 def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], batch_size: float) -> None:

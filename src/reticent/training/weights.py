@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -49,6 +52,18 @@ def load_released(model: nn.Module, path: Path) -> None:
         raise InputError(
             f"{path}: the weights do not fit the network that the study names: {str(error).splitlines()[-1].strip()}"
         ) from error
+
+
+def write_checkpoint(states: Mapping[str, Any], path: Path) -> None:
+    """`torch.save` by way of memory: on a full disk it would raise a RuntimeError, where this raises OSError."""
+    buffer = io.BytesIO()
+    torch.save(states, buffer)
+    path.write_bytes(buffer.getbuffer())
+
+
+def write_weights(values: dict[str, Tensor], path: Path) -> None:
+    """A safetensors file, by way of memory for the same reason."""
+    path.write_bytes(safetensors.torch.save(values))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

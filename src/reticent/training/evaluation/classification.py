@@ -14,10 +14,12 @@ from reticent.errors import InputError
 from reticent.records import GroupMetrics, Measured, SplitMetrics
 from reticent.training.evaluation.bootstrap import measure
 from reticent.training.evaluation.calibration import Reliability, reliability
-from reticent.training.evaluation.groups import attribute_groups, group
+from reticent.training.evaluation.groups import attribute_groups, group, rests_on_few
 from reticent.training.evaluation.statistics import Flags, Floats, Statistic, auroc, macro, mean, share
 
 Task = Literal["binary", "multi-class", "multi-label"]
+THRESHOLD = 0.5
+"""Fixed and public; never chosen on the records."""
 _ROC_POINTS = 200
 
 
@@ -29,14 +31,13 @@ def evaluate_classification(
     attributes: Sequence[Mapping[str, str]],
     classes: Sequence[str],
     split: str,
-    threshold: float = 0.5,
 ) -> SplitMetrics:
     """Metrics of one split, by class and by attribute, with intervals by bootstrap over subjects.
 
     | metric | binary (positive class: 1) | multi-class | multi-label |
     |---|---|---|---|
     | auroc | of the positive class | mean of one class versus the rest | mean over labels |
-    | sensitivity, specificity | at `threshold` | by class, largest probability | by label, at `threshold` |
+    | sensitivity, specificity | at 0.5 | by class, largest probability | by label, at 0.5 |
     | balanced_accuracy | mean of the two | mean sensitivity of the classes | mean over labels of the binary one |
     | brier | mean (p - y)^2 | summed over the classes (Brier 1950) | mean over labels |
     | calibration_error | of the positive class | of the decided class (Guo et al. 2017) | of all labels pooled |
@@ -47,8 +48,6 @@ def evaluate_classification(
     Args:
         probabilities: (n, k); k = 2 for a binary task.
         targets: class indices (n,), or 0/1 (n, k) for a multi-label task.
-        threshold: fixed and public; never chosen on these records.
-
     Raises:
         InputError: a probability is not finite.
     """
@@ -58,8 +57,8 @@ def evaluate_classification(
             f"split {split!r}: the model's probabilities are not finite for {rows} of {len(subjects)} records; "
             "training diverged, lower --learning-rate"
         )
-    cases = _cases(task, probabilities, targets, threshold)
-    by_attribute = attribute_groups(subjects, attributes, lambda rows, members: _metrics(cases.among(rows), members))
+    cases = _cases(task, probabilities, targets)
+    by_attribute = attribute_groups(subjects, attributes, lambda rows, members: _suppressed(cases.among(rows), members))
     return SplitMetrics(
         split=split,
         subjects=len(set(subjects)),
@@ -88,18 +87,28 @@ class _Cases:
         return range(1, 2) if self.task == "binary" else range(self.truth.shape[1])
 
 
-def _cases(task: Task, probabilities: NDArray[np.floating], targets: NDArray[np.integer], threshold: float) -> _Cases:
+def _cases(task: Task, probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> _Cases:
     values = np.asarray(probabilities, dtype=np.float64)
     one_hot = np.eye(values.shape[1], dtype=bool)
     if task == "multi-label":
-        return _Cases(task, values, np.asarray(targets) == 1, values >= threshold)
-    choice = (values[:, 1] >= threshold).astype(int) if task == "binary" else values.argmax(axis=1)
+        return _Cases(task, values, np.asarray(targets) == 1, values >= THRESHOLD)
+    choice = (values[:, 1] >= THRESHOLD).astype(int) if task == "binary" else values.argmax(axis=1)
     return _Cases(task, values, one_hot[targets], one_hot[choice])
 
 
 def _metrics(cases: _Cases, subjects: Sequence[str]) -> dict[str, Measured]:
     measured = measure(_statistics(cases), subjects)
     return {**measured, "calibration_error": Measured(value=_reliability(cases).error)}
+
+
+def _suppressed(cases: _Cases, subjects: Sequence[str]) -> dict[str, Measured]:
+    """The metrics of a subgroup, without those that rest on fewer than 10 subjects of a class."""
+    few = {truth: [rests_on_few(subjects, cases.truth[:, k] == truth) for k in cases.scored] for truth in (True, False)}
+    hidden = [name for name, truth in (("sensitivity", True), ("specificity", False)) if any(few[truth])]
+    hidden += ["auroc", "balanced_accuracy"] if any(few[True] + few[False]) else []
+    return {
+        name: Measured(value=None) if name in hidden else value for name, value in _metrics(cases, subjects).items()
+    }
 
 
 def _statistics(cases: _Cases) -> dict[str, Statistic]:
@@ -142,12 +151,10 @@ def _reliability(cases: _Cases) -> Reliability:
 
 def _class_groups(cases: _Cases, subjects: Sequence[str], classes: Sequence[str]) -> list[GroupMetrics]:
     def metrics(k: int) -> dict[str, Measured]:
-        one_versus_rest = {
-            "auroc": _auroc(cases, k),
-            "sensitivity": _sensitivity(cases, k),
-            "specificity": _specificity(cases, k),
-        }
-        return measure(one_versus_rest, subjects)
+        measured = measure({"sensitivity": _sensitivity(cases, k)}, subjects)
+        if rests_on_few(subjects, ~cases.truth[:, k]):
+            return measured | dict.fromkeys(("auroc", "specificity"), Measured(value=None))
+        return measured | measure({"auroc": _auroc(cases, k), "specificity": _specificity(cases, k)}, subjects)
 
     return [group("class", name, subjects, cases.truth[:, k], partial(metrics, k)) for k, name in enumerate(classes)]
 

@@ -30,6 +30,11 @@ def group(
     return GroupMetrics(kind=kind, name=name, subjects=count, metrics=metrics())
 
 
+def rests_on_few(subjects: Sequence[str], members: Flags) -> bool:
+    """Whether a metric over the records in `members` would describe fewer than 10 subjects, but at least one."""
+    return 0 < len(set(compress(subjects, members))) < SMALLEST_GROUP
+
+
 def attribute_groups(
     subjects: Sequence[str],
     attributes: Sequence[Mapping[str, str]],

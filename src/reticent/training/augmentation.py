@@ -1,0 +1,70 @@
+"""Light random augmentation of a batch: each record on its own, from nothing but its own pixels and random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_ROTATION = 0.17
+"""Largest rotation about an axis, in radians (10 degrees)."""
+_ZOOM = 0.1
+_SHIFT = 0.075
+"""Largest shift, as a fraction of the side."""
+_LOG_GAMMA = 0.4
+
+
+def augment(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
+
+    Nothing is mirrored: in medical images the side of the body means something. Masks move with their images, labels
+    stay. Inputs of one record move together. Mean and standard deviation of every channel are kept.
+    """
+    inputs: dict[str, Tensor] = batch["inputs"]
+    first = next(iter(inputs.values()))
+    if not len(first):
+        return batch
+    grids: dict[tuple[int, ...], Tensor] = {}
+    motion = _random_motion(len(first), first.shape[2:])
+    for x in inputs.values():
+        grids.setdefault(tuple(x.shape[2:]), F.affine_grid(motion, [len(x), 1, *x.shape[2:]], align_corners=False))
+    gamma = torch.exp(_uniform(len(first), 1, _LOG_GAMMA))
+    moved = {name: _bent(_move(x, grids[tuple(x.shape[2:])], "bilinear"), gamma, like=x) for name, x in inputs.items()}
+    targets = dict(batch["targets"])
+    if "mask" in targets:
+        mask = targets["mask"]
+        moved_mask = _move(mask[:, None].to(first), grids[tuple(mask.shape[1:])], "nearest")
+        targets["mask"] = moved_mask[:, 0].to(mask.dtype)
+    return {**batch, "inputs": moved, "targets": targets}
+
+
+def _random_motion(count: int, size: torch.Size) -> Tensor:
+    """Affine maps (n, d, d + 1) from output to input coordinates, each axis from -1 to 1 in the order x, y(, z)."""
+    d = len(size)
+    rows, columns = torch.triu_indices(d, d, 1)
+    turn = torch.zeros(count, d, d)
+    turn[:, rows, columns] = _uniform(count, len(rows), _ROTATION)
+    sides = torch.tensor(size[::-1], dtype=turn.dtype)
+    rotation = torch.matrix_exp(turn - turn.transpose(1, 2)) * (sides / sides[:, None])
+    scale = 1 / (1 + _uniform(count, 1, _ZOOM))
+    return torch.cat([rotation * scale[..., None], 2 * _uniform(count, d, _SHIFT)[..., None]], 2)
+
+
+def _uniform(count: int, columns: int, largest: float) -> Tensor:
+    return (torch.rand(count, columns) * 2 - 1) * largest
+
+
+def _move(x: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def _bent(x: Tensor, gamma: Tensor, like: Tensor) -> Tensor:
+    """Each channel's values to the power gamma within their range, with the mean and deviation of `like`."""
+    flat = x.flatten(2)
+    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
+    bent = ((flat - low) / (high - low).clamp(min=1e-12)) ** gamma[..., None]
+    deviation, mean = torch.std_mean(like.flatten(2), 2, keepdim=True, correction=0)
+    own_deviation, own_mean = torch.std_mean(bent, 2, keepdim=True, correction=0)
+    return ((bent - own_mean) / own_deviation.clamp(min=1e-12) * deviation + mean).reshape(x.shape)

@@ -1,0 +1,76 @@
+"""Augmentation: each record alone, masks with their images, intensity kept."""
+
+import pytest
+import torch
+
+from reticent.training import augmentation
+from reticent.training.augmentation import augment
+
+
+def batch_of(size, count=6, channels=1, blobs=False):
+    torch.manual_seed(1)
+    image = torch.randn(count, channels, *size)
+    mask = torch.zeros(count, *size, dtype=torch.long)
+    middle = tuple(slice(side // 4, side - side // 4) for side in size)
+    mask[(slice(None), *middle)] = 1
+    if blobs:
+        image = mask[:, None].float()
+    return {"inputs": {"image": image}, "targets": {"mask": mask}, "share": torch.ones(count)}
+
+
+@pytest.mark.parametrize("size", [(20, 28), (12, 16, 20)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shape_mean_and_deviation_are_kept_and_pixels_change(size, channels):
+    batch = batch_of(size, channels=channels)
+    before, after = batch["inputs"]["image"], augment(batch)["inputs"]["image"]
+    assert after.shape == before.shape
+    assert not torch.allclose(after, before, atol=0.1)
+    for statistic in (torch.mean, torch.std):
+        torch.testing.assert_close(statistic(after.flatten(2), 2), statistic(before.flatten(2), 2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (24, 32, 40)])
+def test_a_mask_moves_with_its_image(size):
+    after = augment(batch_of(size, blobs=True))
+    image, mask = after["inputs"]["image"][:, 0], after["targets"]["mask"]
+    assert mask.dtype == torch.long
+    assert set(mask.unique().tolist()) == {0, 1}
+    middle = (image.flatten(1).amax(1) + image.flatten(1).amin(1)) / 2
+    agree = ((image > middle.reshape(-1, *[1] * len(size))) == (mask == 1)).float().mean()
+    assert agree > 0.97
+    assert ((mask == 1) != (batch_of(size)["targets"]["mask"] == 1)).float().mean() > 0.02
+
+
+def test_a_record_s_result_does_not_depend_on_the_others():
+    whole = batch_of((16, 16))
+    other = {**whole, "inputs": {"image": torch.cat([whole["inputs"]["image"][:1], torch.full((5, 1, 16, 16), 9.0)])}}
+    torch.manual_seed(2)
+    first = augment(whole)["inputs"]["image"][0]
+    torch.manual_seed(2)
+    torch.testing.assert_close(augment(other)["inputs"]["image"][0], first, rtol=0, atol=0)
+
+
+def test_rotation_is_rigid_in_pixels_also_in_images_that_are_not_square(monkeypatch):
+    monkeypatch.setattr(augmentation, "_ZOOM", 0.0)
+    monkeypatch.setattr(augmentation, "_SHIFT", 0.0)
+    size = (10, 40)
+    motion = augmentation._random_motion(4, torch.Size(size))
+    half = torch.tensor([size[1], size[0]]) / 2  # x, y
+    in_pixels = half[:, None] * motion[:, :, :2] / half
+    torch.testing.assert_close(in_pixels @ in_pixels.transpose(1, 2), torch.eye(2).expand(4, 2, 2))
+
+
+def test_constant_and_empty_batches_stay():
+    constant = {"inputs": {"image": torch.full((2, 1, 8, 8), 3.0)}, "targets": {}, "share": torch.ones(2)}
+    torch.testing.assert_close(augment(constant)["inputs"]["image"], torch.full((2, 1, 8, 8), 3.0))
+    empty = batch_of((8, 8), count=0)
+    assert augment(empty) is empty
+
+
+def test_with_no_motion_and_no_gamma_nothing_changes(monkeypatch):
+    for name in ("_ROTATION", "_ZOOM", "_SHIFT", "_LOG_GAMMA"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    batch = batch_of((9, 14))
+    after = augment(batch)
+    torch.testing.assert_close(after["inputs"]["image"], batch["inputs"]["image"], atol=1e-4, rtol=0)
+    assert torch.equal(after["targets"]["mask"], batch["targets"]["mask"])
