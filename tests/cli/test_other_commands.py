@@ -75,11 +75,21 @@ def test_predict_finds_the_columns_that_training_was_told(reticent, write_cohort
     assert len(rows_of(reticent("predict", "run", manifest).printed)) == 60
 
 
-@pytest.mark.parametrize("split", ["test", "unlabelled"])
-def test_predict_takes_a_cohort_without_training_records_or_labels(reticent, trained, split):
-    lines = ["file,label,split", *(f"{k}-0.png,{'' if split == 'unlabelled' else 1},{split}" for k in range(3))]
+@pytest.mark.parametrize("columns", ["file", "file,label,split"])
+def test_predict_needs_no_labels_and_no_training_records(reticent, trained, columns):
+    lines = [columns, *(f"{k}-0.png" + ",,test" * ("," in columns) for k in range(3))]
     (trained.parent / "new.csv").write_text("\n".join(lines) + "\n")
-    assert len(rows_of(reticent("predict", "run", trained.parent / "new.csv").printed)) == 3
+    rows = rows_of(reticent("predict", "run", trained.parent / "new.csv").printed)
+    assert [row["file"] for row in rows] == [f"{k}-0.png" for k in range(3)]
+
+
+def test_predict_takes_a_folder_of_images_and_names_with_a_colon(reticent, trained):
+    shutil.copytree(trained.parent / "images", "new")
+    Path("new/1-0.png").rename("new/a:b.png")
+    assert len(rows_of(reticent("predict", "run", "new").printed)) == 60
+    assert len(rows_of(reticent("predict", "run", "new/a:b.png").printed)) == 1
+    Path("empty").mkdir()
+    assert refused(reticent("predict", "run", "empty"), "empty: no images")
 
 
 def test_predict_overwrites_nothing_and_refuses_what_it_cannot_read(reticent, trained):
@@ -114,10 +124,13 @@ def test_a_segmenter_predicts_masks_on_the_grid_of_each_input(reticent, write_vo
     before = {path: path.read_bytes() for path in Path("masks").iterdir()}
     assert refused(reticent("predict", "run", files[0], "--out", "masks"), "p.0_mask.nii.gz: exists already", "--out")
     Path("cut.nii.gz").write_bytes(files[0].read_bytes()[:-200])
-    for name in ("cut.nii.gz", "gone.nii.gz", str(manifest)):
+    for name in ("cut.nii.gz", "gone.nii.gz"):
         assert refused(reticent("predict", "run", name, "--out", "masks"), name)
     assert refused(reticent("predict", "run", files[0], "--out", "cut.nii.gz"), "cut.nii.gz: cannot be made", "--out")
+    assert refused(reticent("predict", "run", files[0], files[0], "--out", "twice"), "another file has this name")
     assert {path: path.read_bytes() for path in Path("masks").iterdir()} == before
+    assert reticent("predict", "run", manifest, "--out", "all").code == 0
+    assert len(list(Path("all").iterdir())) == 10
 
 
 OWN_NETWORKS = """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from reticent.data.files import FileReader
 from reticent.governance import Ledger
 from reticent.records import RunFolder, make_study, read_study
 
@@ -150,6 +151,32 @@ def test_flags_replace_the_values_of_a_study_file_and_no_others(reticent, write_
     assert RunFolder(Path("second")).study() == make_study(expected)
     stated = statement_of("second")
     assert (stated["noise_multiplier"], stated["steps"]) == (2.0, 3)
+
+
+def test_a_target_as_a_flag_replaces_that_of_the_file(reticent, write_cohort, small):
+    assert reticent("train", write_cohort(), *NOISE, *small, "--out", "first").code == 0
+    assert reticent("train", "first/study.toml", *EPSILON, "--out", "second").code == 0
+    privacy = RunFolder(Path("second")).study().privacy
+    assert (privacy.epsilon, privacy.noise_multiplier) == (float(EPSILON[1]), None)
+
+
+def test_a_study_names_its_cohort_in_full_so_that_it_is_found_from_elsewhere(
+    reticent, write_cohort, small, tmp_path, monkeypatch
+):
+    manifest = write_cohort()
+    monkeypatch.chdir(manifest.parent)
+    assert reticent("train", "manifest.csv", *NOISE, *small, "--out", tmp_path / "run").code == 0
+    monkeypatch.chdir(tmp_path / "work")
+    assert reticent("train", tmp_path / "run" / "study.toml", "--out", "again").code == 0
+    assert reticent("data", tmp_path / "run" / "study.toml").code == 0
+
+
+def test_a_dry_run_with_records_as_units_opens_no_image(reticent, write_cohort, small, monkeypatch):
+    manifest = write_cohort()
+    monkeypatch.setattr(FileReader, "digest", lambda *_: pytest.fail("an image was read"))
+    dry = reticent("train", manifest, "--unit", "record", *EPSILON, *small, "--dry-run")
+    assert dry.code == 0
+    assert table_value(dry, "training records").startswith("48 ")
 
 
 def test_a_hand_written_study_with_an_unknown_option_is_refused_with_its_place(reticent, write_cohort, site_ledger):

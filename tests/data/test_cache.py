@@ -112,6 +112,6 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache, "_write", full)
-    with pytest.raises(InputError, match="the disk is full"):
+    with pytest.raises(InputError, match=r"could not be saved \(No space left"):
         DecodedCache(open_cohort("phantom:chest?subjects=3"), Preprocessing(), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ for module in (train, predict, data, report, ledger, cite):
 def main() -> None:
     """Run the program; wrong input exits with 2 and one or two lines."""
     warnings.showwarning = print_warning
-    sys.path.insert(0, os.getcwd())
+    sys.path.append(os.getcwd())  # for --model package.module:factory
     try:
         app()
     except InputError as error:

@@ -36,7 +36,7 @@ def command(
     values, _ = study_values(cohort, {"column": column, "label": label})
     options = values["cohort"]
     opened = open_cohort(
-        cohort,
+        options["uri"],
         columns=options.get("columns"),
         labels=options.get("labels"),
         unit=unit,  # type: ignore[arg-type]

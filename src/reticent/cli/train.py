@@ -123,7 +123,7 @@ def command(
     study = make_study(*study_values(cohort, flags))
     if not dry_run and out is not None and out.exists():
         raise InputError(f"{out}: exists already. Choose another --out, or continue it with --resume {out}")
-    opened = _open(study, download)
+    opened = _open(study, download, hashed=not dry_run)
     if dry_run:
         from reticent.cli.dry_run import show_dry_run
 
@@ -132,20 +132,30 @@ def command(
         _finish(_start(study, opened, out, ledger))
 
 
-def _open(study: Study, download: bool) -> Cohort:
+def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
     from reticent.data import open_cohort
 
     options = study.cohort
     return open_cohort(
-        options.uri, columns=options.columns, labels=options.labels, unit=options.unit, download=download
+        options.uri,
+        columns=options.columns,
+        labels=options.labels,
+        unit=options.unit,
+        download=download,
+        hashed=hashed,
     )
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:
+    from reticent.governance import Budget, ledger_path
     from reticent.records import default_run_path
     from reticent.training import make_plan, train
 
     plan = make_plan(study)
+    if study.privacy.budget is not None:
+        console.print(Budget.parse(study.privacy.budget, study.privacy.delta).filter().describe(), highlight=False)
+    if not ledger_path(ledger).exists():
+        console.print(f"New ledger: {ledger_path(ledger)}", highlight=False, soft_wrap=True)
     path = out or default_run_path(cohort.name)
     if cohort.citation:
         console.print(f"Cohort {cohort.name} ({cohort.licence}): {cohort.citation}", highlight=False, style="dim")
@@ -204,8 +214,11 @@ def _print_result(folder: RunFolder) -> None:
     columns = ["metric", *(s.split for s in metrics.splits), *(f"{split}, non-private twin" for split in twins)]
     table = Table(*columns, title=title, title_justify="left")
     shown = [*metrics.splits, *twins.values()]
+    positive = f" ({folder.state().classes[1]})" if metrics.task == "binary" else ""
     for name in shown[0].metrics if shown else ():
-        table.add_row(name, *(_interval(split.metrics.get(name)) for split in shown))
+        table.add_row(
+            name + positive * (name == "sensitivity"), *(_interval(split.metrics.get(name)) for split in shown)
+        )
     console.print(table)
 
 

@@ -34,18 +34,24 @@ _PLACES = {
     },
 }  # fmt: skip
 
+_TARGETS = ("epsilon", "mu", "advantage", "noise_multiplier", "non_private")
+
 
 def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Nested study values from a cohort or a study file and the flags that were given; and the source's name."""
     from reticent.records import read_study
 
     from_file = cohort.endswith(".toml")
-    values: dict[str, Any] = read_study(Path(cohort)) if from_file else {"cohort": {"uri": cohort}}
-    for name, value in flags.items():
-        if value is None or value == [] or value is False:
-            continue
+    uri = str(Path(cohort).absolute()) if Path(cohort).exists() else cohort
+    values: dict[str, Any] = read_study(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
+    given = {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
+    if from_file and given.keys() & set(_TARGETS):
+        values["privacy"] = {k: v for k, v in values.get("privacy", {}).items() if k not in _TARGETS}
+    for name, value in given.items():
         section, key = _PLACES[name]
-        values.setdefault(section, {})[key] = _parse(name, value)
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise InputError(f"{cohort}: {section} is not a table; write it as [{section}]")
+        values[section][key] = _parse(name, value)
     return values, cohort if from_file else "options"
 
 

@@ -3,6 +3,7 @@
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, Record, Role, Task
 from reticent.data.geometry import read_image, write_mask
+from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
 from reticent.data.open_cohort import open_cohort
 from reticent.data.preprocess import Preprocessing
@@ -20,6 +21,7 @@ __all__ = [
     "SplitSummary",
     "Task",
     "assign_splits",
+    "image_files",
     "inspect_cohort",
     "open_cohort",
     "read_image",

@@ -1,6 +1,5 @@
 """Decoded and preprocessed records in memory-mapped files, so that training reads each original once."""
 
-import errno
 import hashlib
 import json
 import shutil
@@ -100,10 +99,9 @@ def _build(cohort: Cohort, preprocessing: Preprocessing, built: Path, progress: 
     except OSError as error:
         if built.is_dir():  # another process finished the same cache first
             return
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
         raise InputError(
-            f"{built.parent}: the disk is full; free space for the decoded images, or choose a smaller --image-size"
+            f"{built.parent}: the decoded images could not be saved ({error.strerror}); free space, or choose a "
+            "smaller --image-size"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

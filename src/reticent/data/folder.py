@@ -21,7 +21,7 @@ def open_folder(uri: str) -> Cohort:
     classes = tuple(sorted({folder.name for split, folder in folders if split != "unlabelled"}))
     entries = []
     for split, folder in folders:
-        for path in _images(folder):
+        for path in images_in(folder):
             label = None if split == "unlabelled" else classes.index(folder.name)
             entries.append(Entry(path.relative_to(root).as_posix(), None, split, label, {}, FileLocator(path)))
     if not entries:
@@ -56,7 +56,8 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """All image files in a folder and below, sorted; hidden ones are left out."""
     return sorted(
         path
         for path in folder.rglob("*")

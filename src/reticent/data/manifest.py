@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,19 @@ def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -
     )  # fmt: skip
 
 
+def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Path]]:
+    """Each row's file, as it is written there and as a path; nothing but the file column is needed.
+
+    Raises InputError for an unreadable manifest, no file column and missing files.
+    """
+    path = Path(uri)
+    table = _read_table(path)
+    present = [str(name) for name in table.columns]
+    named = {role: column for role, column in columns.items() if column in present}
+    files = _texts(table, _file_column(path, present, named))
+    return [(file, find_image(path, row, file)) for row, file in enumerate(files, start=2) if file is not None]
+
+
 def _read_table(path: Path) -> "pandas.DataFrame":
     # Imported here: pandas takes a third of a second, and only manifests need it.
     import pandas
@@ -97,25 +111,30 @@ def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], la
         if named not in present:
             raise InputError(f"{path}: no column {named!r}; the columns are {', '.join(present)}")
 
-    def find(role: str) -> str | None:
-        if role in columns:
-            return columns[role]
-        found = [name for name in present if name.lower() in _ALIASES[role]]
-        if len(found) > 1:
-            raise InputError(
-                f"{path}: {' and '.join(found)} may each be the {role} column; say which ({_option(role)})"
-            )
-        return found[0] if found else None
-
-    file = find("file")
-    if file is None:
-        raise InputError(f"{path}: no file column among {', '.join(present)}; say which ({_option('file')})")
+    file = _file_column(path, present, columns)
+    find = partial(_column, path, present, columns)
     subject, split = find("subject"), find("split")
     asked = tuple(labels) or ((columns["label"],) if "label" in columns else ())
     mask = None if asked else find("mask")
     if not asked and mask is None:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
     return _Roles(file, subject, split, mask, asked)
+
+
+def _file_column(path: Path, present: Sequence[str], columns: Mapping[str, str]) -> str:
+    file = _column(path, present, columns, "file")
+    if file is None:
+        raise InputError(f"{path}: no file column among {', '.join(present)}; say which ({_option('file')})")
+    return file
+
+
+def _column(path: Path, present: Sequence[str], columns: Mapping[str, str], role: str) -> str | None:
+    if role in columns:
+        return columns[role]
+    found = [name for name in present if name.lower() in _ALIASES[role]]
+    if len(found) > 1:
+        raise InputError(f"{path}: {' and '.join(found)} may each be the {role} column; say which ({_option(role)})")
+    return found[0] if found else None
 
 
 def _option(role: str) -> str:

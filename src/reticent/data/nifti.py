@@ -63,7 +63,11 @@ def write_nifti_mask(path: Path, mask: np.ndarray, like: Path) -> None:
     header = nibabel.Nifti1Header()
     header.set_data_dtype(stored.dtype)
     header.set_xyzt_units(*image.header.get_xyzt_units())
-    nibabel.save(nibabel.Nifti1Image(stored, image.affine, header), path)
+    try:
+        nibabel.save(nibabel.Nifti1Image(stored, image.affine, header), path)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise InputError(f"{path}: could not be saved ({error.strerror}); make room or choose another --out") from error
 
 
 def _open(path: Path) -> Any:

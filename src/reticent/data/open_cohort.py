@@ -31,20 +31,22 @@ def open_cohort(
     unit: Literal["subject", "record"] = "subject",
     download: bool = False,
     strict: bool = True,
+    hashed: bool = True,
 ) -> Cohort:
     """Open the cohort at `uri` without decoding pixels.
 
     `uri` is a folder of class folders, an MSD folder, a manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME`
     or `phantom:chest`. `columns` maps roles (file, subject, label, mask, split) and attributes to a manifest's columns;
     `labels` names its label columns, several for a multi-label task. `download` allows fetching a MedMNIST set.
-    With `unit="record"` every record is its own subject. `strict=False`, for inspection and prediction, also opens a
+    With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
+    key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
     Raises InputError for anything else that is wrong.
     """
     cohort = _read(uri, columns or {}, labels or (), download)
     check_splits(cohort, for_training=strict)
     if unit == "record":
-        cohort = with_record_subjects(cohort)
+        cohort = with_record_subjects(cohort, hashed=hashed)
     elif strict or cohort.has_subjects:
         check_subjects(cohort, overlap_allowed=not strict)
     if strict:
