@@ -1,9 +1,10 @@
 """The main job on real data: `reticent train` with default options, repeated, and its held-out metrics.
 
-    .venv/bin/python benchmarks/main_job.py ../shared/data benchmarks/results/main_job.json
+    .venv/bin/python benchmarks/main_job.py ../shared/data benchmarks/results/main_job.json [part of a job's name]
 
-Every run is a real one: fresh noise from the operating system, its own ledger, no seed. Rows of the result hold the
-options, wall-clock seconds (start of the program and decoding included) and the metrics of both held-out splits.
+Every run is a real one: fresh noise from the operating system, its own ledger, no seed. Rows of the result hold
+wall-clock seconds (start of the program and decoding included) and the metrics of both held-out splits. Each run on
+PneumoniaMNIST is followed by one of the peer (`opacus_peer.py`, from the extra `benchmark`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from scipy import stats
 
 REPEATS = 5
+PEER = Path(__file__).with_name("opacus_peer.py")
 PNEUMONIA = ["{data}/medmnist/pneumoniamnist.npz", "--unit", "record", "--delta", "1e-5"]
 JOBS: dict[str, tuple[int, list[str]]] = {
     "pneumoniamnist, epsilon 8": (REPEATS, [*PNEUMONIA, "--epsilon", "8"]),
@@ -65,16 +67,28 @@ def run(name: str, options: list[str], data: Path, folder: Path) -> dict[str, ob
     }
 
 
+def run_peer(name: str, options: list[str], data: Path) -> dict[str, object]:
+    """The peer at the epsilon of a job, in a fresh process."""
+    epsilon = options[options.index("--epsilon") + 1]
+    printed = subprocess.run([sys.executable, PEER, data, epsilon], check=True, capture_output=True, text=True).stdout
+    return {"job": f"{name}: Opacus, plain CNN", **json.loads(printed), "twin": {}}
+
+
 def summary(rows: list[dict]) -> str:
-    """Markdown table: mean over the runs of a job and its 95 % Student interval, on the test split."""
-    lines = ["| job | runs | metric | test | non-private twin | seconds |", "|---|---|---|---|---|---|"]
+    """Markdown table: mean over the runs of a job and its 95 % Student interval."""
+    lines = ["| job | runs | metric | val | test | twin, test | seconds |", "|---|---|---|---|---|---|---|"]
     for name in dict.fromkeys(row["job"] for row in rows):
         own = [row for row in rows if row["job"] == name]
         metric = "auroc" if "auroc" in own[0]["splits"]["test"] else "dice"
-        test = [row["splits"]["test"][metric] for row in own]
+        val, test = (
+            [row["splits"][split].get(metric) for row in own if split in row["splits"]] for split in ("val", "test")
+        )
         twin = [row["twin"]["test"][metric] for row in own if row["twin"]]
-        seconds = max(row["seconds"] for row in own)
-        lines.append(f"| {name} | {len(own)} | {metric} | {_mean(test)} | {_mean(twin)} | at most {seconds:.0f} |")
+        times = [row["seconds"] for row in own]
+        lines.append(
+            f"| {name} | {len(own)} | {metric} | {_mean(val)} | {_mean(test)} | {_mean(twin)} "
+            f"| {min(times):.0f} to {max(times):.0f} |"
+        )
     return "\n".join(lines)
 
 
@@ -96,9 +110,11 @@ def main() -> None:
         for _ in range(repeats if wanted in name else 0):
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(run(name, options, data, Path(folder)))
+            if "pneumonia" in name:
+                rows.append(run_peer(name, options, data))
             result.parent.mkdir(exist_ok=True)
             result.write_text(json.dumps(rows, indent=1) + "\n")
-            print(name, rows[-1]["seconds"], rows[-1]["splits"], flush=True)
+            print(name, rows[-1]["seconds"], flush=True)
     print(summary(rows))
 
 

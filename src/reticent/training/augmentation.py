@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_ROTATION = 0.17
-"""Largest rotation about an axis, in radians (10 degrees)."""
-_ZOOM = 0.1
-_SHIFT = 0.075
+_ROTATION = 0.085
+"""Largest rotation about an axis, in radians (5 degrees)."""
+_ZOOM = 0.05
+_SHIFT = 0.0375
 """Largest shift, as a fraction of the side."""
-_LOG_GAMMA = 0.4
+_LOG_GAMMA = 0.2
 
 
 def augment(batch: dict[str, Any]) -> dict[str, Any]:
