@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from reticent.accounting import Certified, Composition, Gaussian, SubsampledGaussian
 
@@ -128,3 +130,43 @@ def test_approximate_gdp_covers_the_profile_everywhere():
     epsilons = [k / 7 for k in range(140)]
     assert all(profile.delta(e).lower <= cover.delta(e).upper + 1e-8 for e in epsilons)
     assert any(profile.delta(e).lower > too_little.delta(e).upper + 1e-8 for e in epsilons)
+
+
+@pytest.mark.parametrize("case", [(0.02, 0.5, 100), (0.02, 0.9, 2000), (0.025, 0.3, 5000), (0.05, 0.5, 1000)])
+def test_brackets_hold_where_steps_with_the_unit_are_told_apart_from_those_without(case):
+    s, q, steps = case
+    profile = run(q, s, steps).profile()
+    for delta in (0.5, 1e-3, 1e-6):
+        found = profile.epsilon(delta)
+        assert delta_of_drawn_steps(found.upper, s, q, steps) <= delta <= delta_of_drawn_steps(found.lower, s, q, steps)
+        assert found.upper <= 1.01 * found.lower
+
+
+def delta_of_drawn_steps(epsilon, s, q, steps):
+    """delta for a noise so small that every step shows whether it drew the unit: the draws mix Gaussian losses.
+
+    With k draws the loss is N(m, v), m = (steps - k) log(1-q) + k log q + k / 2 s^2 and v = k / s^2.
+    """
+    k = np.arange(1, steps + 1)
+    mean, deviation = (steps - k) * math.log1p(-q) + k * math.log(q) + k / (2 * s**2), np.sqrt(k) / s
+    above = stats.norm.logcdf((mean - epsilon) / deviation)
+    shifted = epsilon - mean + deviation**2 / 2 + stats.norm.logcdf((mean - epsilon) / deviation - deviation)
+    return float(np.sum(stats.binom.pmf(k, steps, q) * (np.exp(above) - np.exp(shifted))))
+
+
+def test_a_tiny_type_two_error_is_bracketed_and_not_called_exact():
+    beta = run(0.1, 1, 10000).profile().tradeoff(0.0218219)
+    assert beta.lower <= 2.23765e-23 <= beta.upper  # contour integral
+    assert beta.lower >= 0.99 * 2.23765e-23
+    assert not beta.exact
+
+
+def test_nothing_is_claimed_from_below_where_no_test_has_both_errors_that_large():
+    assert run(0.05, 1, 5000).profile().mu(alpha_min=0.45).lower == 0
+
+
+def test_a_sampling_rate_close_to_one_loses_no_accuracy():
+    sampled, plain = run(1 - 1e-12, 0.13, 1).profile(), Gaussian(0.13).profile()
+    for epsilon in (20.0, 40.0, 60.0):
+        assert sampled.delta(epsilon).upper >= plain.delta(epsilon).upper * (1 - 1e-6)
+        assert sampled.delta(epsilon).upper <= plain.delta(epsilon).upper * 1.01

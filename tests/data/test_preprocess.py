@@ -24,7 +24,7 @@ def applied(preprocessing, image):
 @settings(deadline=None)
 @given(PIXELS)
 def test_standardised_channels_have_zero_mean_and_unit_deviation_or_are_zero(image):
-    out = applied(Preprocessing(), image).astype(np.float64)
+    out = applied(Preprocessing(normalise="standardise"), image).astype(np.float64)
     assert out.shape == image.shape
     for before, after in zip(image, out, strict=True):
         if before.min() == before.max():
@@ -34,10 +34,18 @@ def test_standardised_channels_have_zero_mean_and_unit_deviation_or_are_zero(ima
             assert after.std() == pytest.approx(1, abs=1e-4)
 
 
-def test_scaling_keeps_fractions_and_maps_other_values_to_them():
-    fractions = np.array([[[0.2, 0.6]]], np.float32)
-    np.testing.assert_array_equal(applied(Preprocessing(normalise="scale"), fractions), fractions)
-    np.testing.assert_allclose(applied(Preprocessing(normalise="scale"), fractions * 1000 - 300), [[[0, 1]]])
+def test_scaling_keeps_grey_values_comparable_and_brings_others_to_their_range():
+    fractions = np.array([[[0.25, 0.75]]], np.float32)
+    scale = Preprocessing(normalise="scale")
+    np.testing.assert_allclose(applied(scale, fractions), [[[-1, 1]]])
+    np.testing.assert_allclose(applied(scale, fractions * 1000 - 300), [[[-2, 2]]])
+    np.testing.assert_array_equal(applied(scale, np.full((1, 1, 2), 7, np.float32)), np.zeros((1, 1, 2)))
+
+
+def test_8_bit_values_are_scaled_and_values_of_unknown_unit_standardised():
+    fractions = np.array([[[0.25, 0.75]]], np.float32)
+    for image, kind in ((fractions, "scale"), (fractions * 1000 - 300, "standardise")):
+        np.testing.assert_array_equal(applied(Preprocessing(), image), applied(Preprocessing(normalise=kind), image))
 
 
 def test_shrinking_by_a_whole_factor_averages_areas():
@@ -64,12 +72,9 @@ def test_masks_keep_their_labels_when_resized():
 
 def test_grey_is_the_luminance_of_equal_channels_and_channels_repeat_grey():
     grey = np.random.default_rng(0).random((1, 5, 5)).astype(np.float32)
-    plain = Preprocessing(normalise="scale")
-    colour = applied(Preprocessing(normalise="scale", channels=3), grey)
-    np.testing.assert_array_equal(colour, np.repeat(grey, 3, 0))
-    np.testing.assert_allclose(
-        applied(Preprocessing(normalise="scale", grey=True), colour), applied(plain, grey), rtol=1e-5
-    )
+    plain = applied(Preprocessing(), grey)
+    np.testing.assert_array_equal(applied(Preprocessing(channels=3), grey), np.repeat(plain, 3, 0))
+    np.testing.assert_allclose(applied(Preprocessing(grey=True), np.repeat(grey, 3, 0)), plain, atol=1e-5)
 
 
 def test_size_and_channels_that_do_not_fit_are_refused():

@@ -70,6 +70,13 @@ class Curve:
         flat = -_least(heights, 1 / slopes, -np.diff(heights) / np.diff(1 / slopes), alpha, alpha)
         return np.maximum(0.0, np.maximum(1 - steep, flat)), np.minimum(1.0, np.minimum(steep, 1 - flat))
 
+    def miss_from_above(self, alpha: float) -> float:
+        """Upper bound on f(alpha): the same maximum, delta at the right end of each cell, e^epsilon at its left."""
+        slopes = self._slopes()
+        hits = 1 - np.append(self.lower[1 : len(slopes)], 0.0)
+        bound = max(0.0, float((hits - slopes * alpha).max()), float(((hits - alpha) / slopes).max()))
+        return min(1 - alpha, bound * (1 + 1e-12))
+
     def power_from_below(self, alpha: float) -> float:
         """Lower bound on 1 - f(alpha): the same minimum, delta at the right end of each cell, e^epsilon at its left."""
         slopes = self._slopes()
@@ -92,13 +99,15 @@ class Curve:
         bound = float((shifted[1:] - z[:-1])[: max(1, half)].max())
         tested = slice(0, max(1, half), max(1, half // 30))
         attained = max(float(ndtri(self.power_from_below(a))) + float(-ndtri(a)) for a in alpha[tested])
-        return max(0.0, min(attained, bound)), max(0.0, bound)
+        return max(0.0, min(attained, bound)) if half else 0.0, max(0.0, bound)
 
     def approximate_gdp(self, failure: float) -> float:
         """Smallest mu with delta(e) <= delta_mu(e) + failure for all e, both orders; rounded up.
 
         delta at the left end of each grid cell is held against delta_mu at its right end.
         """
+        if self.upper[-1] > failure:
+            return math.inf
         needed = self.upper - failure
         cells = needed > 0
         if not cells.any():

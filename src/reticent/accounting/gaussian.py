@@ -30,7 +30,7 @@ def epsilon_at(mu: float, delta: float) -> float:
     while high - low > 1e-14 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if float(log_delta(mu, middle)) > target else (low, middle)
-    return high * (1 + 1e-12)
+    return high * (1 + 1e-12 + 1e-14 / mu)  # log_delta loses digits as mu gets small
 
 
 def advantage(mu: float) -> float:

@@ -23,6 +23,8 @@ class LossPmf:
     first: int
     probabilities: FloatArray
     infinite: float
+    raised: float = 0.0
+    """Mass of the cells that went to their upper end whole, further than connecting the dots would move it."""
 
     @cached_property
     def log_probabilities(self) -> FloatArray:
@@ -71,7 +73,7 @@ def discretise(noise_multiplier: float, sampling_rate: float, grid: float) -> tu
     present, absent, upper_share = _cells(edges, first, s, q, grid)
     shift = math.exp(-grid)
     upper_share_reversed = (1 - upper_share) / ((1 - upper_share) + upper_share * shift)
-    faint = absent < FAINT
+    faint = np.minimum(absent, present) < FAINT
     upper_share[faint] = upper_share_reversed[faint] = 1.0
     guard = rounding_guard(s) / grid
 
@@ -79,8 +81,8 @@ def discretise(noise_multiplier: float, sampling_rate: float, grid: float) -> tu
     removal = _pmf(first, present, upper_share + guard, _mixture_tail(below, q))
     addition = _pmf(-first - count, absent[::-1], upper_share_reversed[::-1] + guard, float(ndtr(above[0])))
     return (
-        LossPmf(first, removal, _mixture_tail(above, q)),
-        LossPmf(-first - count, addition, float(ndtr(below[0]))),
+        LossPmf(first, removal, _mixture_tail(above, q), float(present[faint].sum())),
+        LossPmf(-first - count, addition, float(ndtr(below[0])), float(absent[faint].sum())),
     )
 
 
@@ -106,16 +108,17 @@ def _loss(x: FloatArray, s: float, q: float) -> FloatArray:
     exponent = (2 * x - 1) / (2 * s**2)
     if q == 1:
         return exponent
-    small = np.log1p(q * np.expm1(np.minimum(exponent, 1.0)))
-    return np.where(exponent < 1, small, np.logaddexp(math.log1p(-q), math.log(q) + exponent))
+    near = np.log1p(q * np.expm1(np.clip(exponent, -1.0, 1.0)))
+    return np.where(np.abs(exponent) < 1, near, np.logaddexp(math.log1p(-q), math.log(q) + exponent))
 
 
 def _inverse_loss(loss: FloatArray, s: float, q: float) -> FloatArray:
     if q == 1:
         return 0.5 + s**2 * loss
     with np.errstate(divide="ignore", invalid="ignore"):
-        small = np.log1p(np.maximum(np.expm1(np.minimum(loss, 1.0)) / q, -1.0))
-        exponent = np.where(loss < 1, small, loss - math.log(q) + np.log1p(-(1 - q) * np.exp(-np.maximum(loss, 1.0))))
+        near = np.log1p(np.maximum(np.expm1(np.minimum(loss, 1.0)) / q, -1.0))
+        far = loss - math.log(q) + np.log1p(np.maximum(-(1 - q) * np.exp(-loss), -1.0))
+        exponent = np.where((loss < 1) & (near > -1), near, far)
     return np.asarray(0.5 + s**2 * exponent)
 
 

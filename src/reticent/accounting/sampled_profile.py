@@ -38,8 +38,9 @@ class SampledGaussianProfile:
 
     Upper side: the dominating pair of `loss_cells.discretise`, composed by `composition_fft.compose`, plus its
     numerical error. Lower side: the same masses are a coupling of the true loss L with a discretised L' in which
-    L' - L lies in an interval as wide as the grid h and has a mean of at most h^2 (1 + h) / 8, so that by Hoeffding L'
-    exceeds L by more than h sqrt(T/2 log(1/eta)) + T h^2 (1 + h) / 8 with probability eta at most.
+    L' - L lies in an interval as wide as the grid h and has a mean of at most m = h^2 (1 + h) / 8 + h r, where r is the
+    mass that was raised further. By Hoeffding L' exceeds L by more than h sqrt(T/2 log(1/eta)) + T m with probability
+    at most eta.
 
     The FFT is repeated under tilts that suit deltas of 1, 1e-8, 1e-16 and 1e-24, each when first needed. Beyond
     (delta < 1e-24 or so) epsilon falls back on the Rényi bound, which is looser and still a bound.
@@ -78,7 +79,7 @@ class SampledGaussianProfile:
         alphas = checked_alphas(alpha)
         curve = self._curve(_levels_down_to(alphas[alphas > 0].min(initial=1.0)))
         safe, _ = curve.best_test(alphas)
-        loose = [1 - curve.power_from_below(float(value)) for value in alphas]
+        loose = [curve.miss_from_above(float(value)) for value in alphas]
         return like(
             alpha,
             [Certified(float(low), max(float(low), high), "lower") for low, high in zip(safe, loose, strict=True)],
@@ -127,15 +128,16 @@ class SampledGaussianProfile:
         guard = sum(part.steps * rounding_guard(part.noise_multiplier) for part in self._parts)
         stretch = math.exp(divergences.relative + guard)
         upper = np.minimum(1.0, stretch * (divergences.value + divergences.error) + divergences.infinite)
-        lower = self._shifted(np.maximum(0.0, divergences.value - divergences.error) / stretch, guard)
+        raised = self._grid * sum(part.steps * part.pmf.raised for part in repeated)
+        lower = self._shifted(np.maximum(0.0, divergences.value - divergences.error) / stretch, raised + 2 * guard)
         return _from_zero(lower, divergences.first, 0.0, 0.0), _from_zero(upper, divergences.first, 1.0, upper[-1])
 
-    def _shifted(self, delta: FloatArray, guard: float) -> FloatArray:
-        """delta'(epsilon + s) - eta, with eta a thousandth of delta' and s the Hoeffding shift for it."""
+    def _shifted(self, delta: FloatArray, more: float) -> FloatArray:
+        """delta'(epsilon + s) - eta, with eta a thousandth of delta' and s the Hoeffding shift for it, and more."""
         steps, grid = sum(part.steps for part in self._parts), self._grid
         eta = 1e-3 * delta
         with np.errstate(divide="ignore"):
-            shift = grid * np.sqrt(steps / 2 * -np.log(eta)) + steps * grid**2 / 8 * (1 + grid) + 2 * guard
+            shift = grid * np.sqrt(steps / 2 * -np.log(eta)) + steps * grid**2 / 8 * (1 + grid) + more
         source = np.arange(len(delta)) + np.ceil(np.minimum(shift / grid, len(delta)))
         moved = np.where(source < len(delta), delta[np.minimum(source, len(delta) - 1).astype(int)], 0.0)
         return np.maximum(0.0, moved - eta - steps * 1e-29)

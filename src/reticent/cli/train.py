@@ -42,7 +42,7 @@ def command(
         str | None, Option(help="subject (patient, default) or record.", rich_help_panel=_STUDY, show_default=False)
     ] = None,
     sampling_rate: Annotated[
-        float | None, Option(help="Chance of each subject at each step (0.1).", rich_help_panel=_STUDY)
+        float | None, Option(help="Chance of each subject at each step (0.2).", rich_help_panel=_STUDY)
     ] = None,
     steps: Annotated[int | None, Option(help="Steps (100).", rich_help_panel=_STUDY)] = None,
     max_norm: Annotated[float | None, Option(help="Clip norm of a subject (1).", rich_help_panel=_STUDY)] = None,
@@ -67,7 +67,11 @@ def command(
     ] = None,
     image_size: Annotated[str | None, Option(help="Pixels, as 64 or 32x48x32.", rich_help_panel=_COHORT)] = None,
     normalise: Annotated[
-        str | None, Option(help="standardise (each image, default) or scale.", rich_help_panel=_COHORT)
+        str | None,
+        Option(
+            help="standardise each image, scale its range, or auto (default): scale 8-bit images.",
+            rich_help_panel=_COHORT,
+        ),
     ] = None,
     grey: Annotated[bool, Option("--grey", help="Colour to grey.", rich_help_panel=_COHORT)] = False,
     download: Annotated[

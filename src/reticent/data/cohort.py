@@ -67,7 +67,7 @@ class Reader(Protocol):
         """Spatial shape, from the header only."""
 
     def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Channel-first float32 inputs (integer image formats scaled to [0, 1]) and the int64 mask, if there is one."""
+        """Channel-first float32 inputs (8-bit image formats scaled to [0, 1]) and the int64 mask, if there is one."""
 
     def digest(self, locator: Any) -> bytes:
         """SHA-256 of the stored bytes of the image."""

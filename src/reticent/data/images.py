@@ -21,7 +21,7 @@ def read_image_header(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def decode_image(path: Path, channels: int | None) -> np.ndarray:
-    """The image as float32 (C, H, W), 8-bit and 16-bit values divided by 255 and 65535.
+    """The image as float32 (C, H, W): 8-bit values divided by 255, deeper ones as stored.
 
     Colour becomes grey by its luminance and grey is repeated, as `channels` (1 or 3; None: as stored) asks. Raises
     InputError for an unreadable or truncated file and for one of several frames.
@@ -65,8 +65,7 @@ def _channels(mode: str) -> int:
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:
     if image.mode.startswith(_DEEP_MODES):
-        grey = np.asarray(image, np.float32) / (1 if image.mode == "F" else 65535)
-        return np.repeat(grey[None], channels, axis=0)
+        return np.repeat(np.asarray(image, np.float32)[None], channels, axis=0)
     values = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.float32) / 255
     return values[None] if channels == 1 else np.ascontiguousarray(np.moveaxis(values, -1, 0))
 

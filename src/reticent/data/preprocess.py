@@ -18,13 +18,14 @@ class Preprocessing:
     `size` is the spatial shape in pixels (None: as stored). `grey` turns three channels into one by luminance;
     `channels` asks for a number of channels, to which colour is reduced by luminance and grey repeated.
 
-    "standardise" gives every channel of a record zero mean and unit standard deviation (zeros if it is constant);
-    "scale" leaves values within [0, 1], as integer image formats have, and maps any others to it by the record's own
-    minimum and maximum.
+    "standardise" gives every channel of a record zero mean and unit standard deviation (zeros if it is constant).
+    "scale" keeps the grey values of 8-bit images comparable: x in [0, 1] becomes (x - 0.5) / 0.25; a record with other
+    values is first mapped to [0, 1] by its own minimum and maximum. "auto" scales records within [0, 1] and
+    standardises others, whose unit is unknown.
     """
 
     size: tuple[int, ...] | None = None
-    normalise: Literal["standardise", "scale"] = "standardise"
+    normalise: Literal["auto", "standardise", "scale"] = "auto"
     channels: int | None = None
     grey: bool = False
 
@@ -45,7 +46,8 @@ class Preprocessing:
                     f"{array.ndim - 1} dimensions ({' x '.join(map(str, array.shape[1:]))}); give one number for each"
                 )
             array = resize_image(array, self.size)
-        return _standardise(array) if self.normalise == "standardise" else _scale(array)
+        scaled = self.normalise == "scale" or (self.normalise == "auto" and _is_fraction(array))
+        return _scale(array) if scaled else _standardise(array)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -90,8 +92,12 @@ def _standardise(array: np.ndarray) -> np.ndarray:
     return np.where(constant, 0, (wide - wide.mean(axes, keepdims=True)) / deviation).astype(np.float32)
 
 
+def _is_fraction(array: np.ndarray) -> bool:
+    return bool(array.min() >= 0 and array.max() <= 1)
+
+
 def _scale(array: np.ndarray) -> np.ndarray:
-    low, high = array.min(), array.max()
-    if low >= 0 and high <= 1:
-        return array
-    return (array - low) / (high - low) if high > low else np.zeros_like(array)
+    if not _is_fraction(array):
+        low, high = array.min(), array.max()
+        array = (array - low) / (high - low) if high > low else np.full_like(array, 0.5)
+    return ((array - 0.5) / 0.25).astype(np.float32)

@@ -35,7 +35,8 @@ class CohortOptions(_Options):
     """Label columns of a manifest; several make a multi-label task."""
     image_size: tuple[Count, ...] | None = None
     """Spatial size in pixels that every image is resized to; None: chosen from the headers by a fixed rule."""
-    normalise: Literal["standardise", "scale"] = "standardise"
+    normalise: Literal["auto", "standardise", "scale"] = "auto"
+    """See `reticent.data.Preprocessing`."""
     grey: bool = False
 
 
@@ -48,7 +49,7 @@ class PrivacyOptions(_Options):
     advantage: Fraction | None = None
     noise_multiplier: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     non_private: bool = False
-    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
     steps: Count = 100
     max_norm: Positive = 1.0
     max_records_per_subject: Count = 4

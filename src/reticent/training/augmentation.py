@@ -20,7 +20,7 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
     Nothing is mirrored: in medical images the side of the body means something. Masks move with their images, labels
-    stay. Inputs of one record move together. Mean and standard deviation of every channel are kept.
+    stay. Inputs of one record move together.
     """
     inputs: dict[str, Tensor] = batch["inputs"]
     first = next(iter(inputs.values()))
@@ -31,7 +31,7 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     for x in inputs.values():
         grids.setdefault(tuple(x.shape[2:]), F.affine_grid(motion, [len(x), 1, *x.shape[2:]], align_corners=False))
     gamma = torch.exp(_uniform(len(first), 1, _LOG_GAMMA))
-    moved = {name: _bent(_move(x, grids[tuple(x.shape[2:])], "bilinear"), gamma, like=x) for name, x in inputs.items()}
+    moved = {name: _bent(_move(x, grids[tuple(x.shape[2:])], "bilinear"), gamma) for name, x in inputs.items()}
     targets = dict(batch["targets"])
     if "mask" in targets:
         mask = targets["mask"]
@@ -60,11 +60,9 @@ def _move(x: Tensor, grid: Tensor, mode: str) -> Tensor:
     return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
-def _bent(x: Tensor, gamma: Tensor, like: Tensor) -> Tensor:
-    """Each channel's values to the power gamma within their range, with the mean and deviation of `like`."""
+def _bent(x: Tensor, gamma: Tensor) -> Tensor:
+    """Each channel's values to the power gamma within their range."""
     flat = x.flatten(2)
     low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
-    bent = ((flat - low) / (high - low).clamp(min=1e-12)) ** gamma[..., None]
-    deviation, mean = torch.std_mean(like.flatten(2), 2, keepdim=True, correction=0)
-    own_deviation, own_mean = torch.std_mean(bent, 2, keepdim=True, correction=0)
-    return ((bent - own_mean) / own_deviation.clamp(min=1e-12) * deviation + mean).reshape(x.shape)
+    share = (flat - low) / (high - low).clamp(min=1e-12)
+    return (low + (high - low) * share ** gamma[..., None]).reshape(x.shape)
