@@ -174,7 +174,7 @@ def test_a_network_of_the_user_s_own_is_trained_and_predicts(reticent, write_coh
     path = manifest.parent / "images" / "1-0.png"
     with Image.open(path) as image:
         pixels = np.asarray(image, np.float64)
-    inputs = torch.tensor((pixels - pixels.mean()) / pixels.std(), dtype=torch.float32)[None, None]
+    inputs = torch.tensor((pixels / 255 - 0.5) / 0.25, dtype=torch.float32)[None, None]
     (row,) = rows_of(reticent("predict", "run", path).printed)
     assert float(row["1"]) == pytest.approx(network(inputs).softmax(1)[0, 1].item(), abs=1e-5)
     shutil.rmtree("ward")

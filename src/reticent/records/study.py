@@ -176,7 +176,7 @@ def read_study(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such study file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: not a readable TOML file: {error}") from None
+        raise InputError(f"{path}: not a TOML file: {error}") from None
     schema = values.get("schema", STUDY_SCHEMA)
     if schema != STUDY_SCHEMA:
         raise InputError(f"{path}: schema {schema!r} is not {STUDY_SCHEMA!r}, which this version reads")
