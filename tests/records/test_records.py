@@ -195,7 +195,11 @@ def test_options_that_make_no_study_are_refused_in_a_line(sections, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a =", "not a TOML file"), ('schema = "reticent.study/2"', "is not 'reticent.study/1'"), (b"\xff", "not a TOML file")],
+    [
+        ("a =", "not a TOML file"),
+        ('schema = "reticent.study/2"', "is not 'reticent.study/1'"),
+        (b"\xff", "not a TOML file"),
+    ],
 )
 def test_unreadable_study_files_are_named(tmp_path, content, message):
     path = tmp_path / "study.toml"
