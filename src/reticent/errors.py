@@ -1,4 +1,9 @@
-"""The one error that means "the input is wrong", shared by all rooms."""
+"""The one error that means "the input is wrong", shared by all rooms, and other errors in a line."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says in one line."""
+    return (str(error).strip().splitlines() or [repr(error)])[0]
 
 
 class InputError(ValueError):
