@@ -336,7 +336,8 @@ _NOT_VECTORISABLE: WeakSet[nn.Module] = WeakSet()
 def _warn_once(model: nn.Module, error: Exception) -> None:
     _NOT_VECTORISABLE.add(model)
     warnings.warn(
-        f"{type(model).__name__} cannot be vectorised over records ({first_line(error)}); taking one backward pass per record",
+        f"{type(model).__name__} cannot be vectorised over records ({first_line(error)}); "
+        "taking one backward pass per record",
         stacklevel=4,
     )
 
