@@ -247,7 +247,7 @@ def test_ledger_shows_and_verifies_what_was_spent(reticent, trained, small, site
     assert reticent("train", trained, *NOISE, *small, "--out", "second").code == 0
     ended = reticent("ledger", "run", "second")
     assert ended.code == 0
-    assert "4 entries, hash chain intact, 4 anchors found" in ended.out
+    assert "4 entries, hash chain intact, the 4 anchors of the runs found" in ended.out
     assert ended.out.count("reserve") == ended.out.count("settle") == 2
     assert "24 subjects" in ended.out
     shown = json.loads(reticent("ledger", "--json", "--delta", "1e-3").printed)
@@ -272,6 +272,22 @@ def test_ledger_notices_tampering_and_entries_that_a_run_misses(reticent, traine
     assert refused(reticent("ledger", "--erase", "patient 1"), "ledger entry 1 was tampered with")
 
 
+def test_ledger_shows_one_patient(reticent, trained):
+    run = json.loads(Path("run/private/run.json").read_text())["run"]
+    ended = reticent("ledger", "--subject", "patient 1")
+    assert ended.code == 0
+    assert run in ended.out
+    assert "epsilon" in ended.out
+    assert refused(reticent("ledger", "--subject", "patient 0"), "'patient 0' is in no row")  # held out
+
+
+def test_ledger_cuts_nothing_in_a_narrow_terminal(reticent, trained, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = reticent("ledger").printed
+    assert "…" not in printed
+    assert all(len(line) <= 80 for line in printed.splitlines() if "hash chain" not in line)
+
+
 def test_ledger_erases_a_patient_and_stays_valid(reticent, trained, site_ledger):
     ended = reticent("ledger", "--erase", "patient 1")
     assert ended.code == 0
@@ -279,7 +295,7 @@ def test_ledger_erases_a_patient_and_stays_valid(reticent, trained, site_ledger)
     assert refused(reticent("ledger", "--erase", "patient 1"), "'patient 1' is in no row")
     after = reticent("ledger", "run")
     assert after.code == 0
-    assert "3 entries, hash chain intact, 2 anchors found" in after.out
+    assert "3 entries, hash chain intact, the 2 anchors of the runs found" in after.out
     assert "23 subjects" in after.out
     with Ledger.open(site_ledger) as site:
         assert site.spent("patient 1") is None

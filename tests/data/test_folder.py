@@ -61,6 +61,13 @@ def test_an_empty_split_folder_is_refused(tmp_path, save_image):
         open_cohort(str(tmp_path), unit="record")
 
 
+def test_a_folder_that_holds_a_manifest_points_to_it(tmp_path, save_image):
+    save_image(tmp_path / "images" / "x.png")
+    (tmp_path / "manifest.csv").write_text("file,label")
+    with pytest.raises(InputError, match=r"holds manifest\.csv; name that file"):
+        open_cohort(str(tmp_path), unit="record")
+
+
 def test_a_class_folder_beside_split_folders_is_refused(tmp_path, save_image):
     for i, name in enumerate(("train/a", "train/b", "extra")):
         save_image(tmp_path / name / "x.png", seed=i)

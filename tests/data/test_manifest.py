@@ -136,6 +136,36 @@ def test_a_non_numeric_or_missing_multi_label_is_refused_with_its_row(make_manif
             open_cohort(str(path), labels=["x", "y"])
 
 
+def test_a_mistyped_role_and_a_label_that_tells_patients_apart_are_refused(make_manifest):
+    path = str(make_manifest("file,patient,label", "0.png,a,0", "1.png,b,1"))
+    with pytest.raises(InputError, match="did you mean subject"):
+        open_cohort(path, columns={"sbject": "patient"})
+    with pytest.raises(InputError, match="column patient cannot be the label"):
+        open_cohort(path, labels=["patient"])
+    with pytest.raises(InputError, match="--label label is named twice"):
+        open_cohort(path, labels=["label", "label"])
+
+
+def test_more_than_a_hundred_classes_look_like_identifiers(make_manifest):
+    path = make_manifest("file,patient,label", *(f"{k}.png,p{k},name {k}" for k in range(101)))
+    with pytest.raises(InputError, match="101 classes; their names become public"):
+        open_cohort(str(path))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_semicolons_and_tabs_separate_too(make_manifest, separator):
+    path = make_manifest("file,patient,label", "0.png,a,0", "1.png,b,1")
+    path.write_text(path.read_text().replace(",", separator))
+    assert [entry.subject for entry in open_cohort(str(path)).entries] == ["a", "b"]
+
+
+def test_text_that_is_not_utf_8_is_said(make_manifest):
+    path = make_manifest("file,patient,label", "0.png,a,0", "1.png,b,1")
+    path.write_bytes(path.read_bytes().replace(b",a,", b",M\xfcller,"))
+    with pytest.raises(InputError, match="save it as CSV in UTF-8"):
+        open_cohort(str(path))
+
+
 def test_a_mapping_to_an_absent_column_lists_the_columns(make_manifest):
     path = make_manifest("file,patient,label", "0.png,a,0", "1.png,b,1")
     with pytest.raises(InputError, match="no column 'pid'; the columns are file, patient, label"):

@@ -31,6 +31,9 @@ PRIVATE = SubsampledGaussian(noise_multiplier=1.2, sampling_rate=0.05, steps=200
 
 def statement(mechanism=PRIVATE, delta=1e-5, **changes):
     fields = {
+        "run": "8d1f0a52-6c1e-4e0b-9d3f-3f1d6c1b7a10",
+        "created": "2025-06-01T10:00:00+00:00",
+        "weights_sha256": "e3b0c442" * 8,
         "releasable": True,
         "noise_multiplier": 1.2,
         "sampling_rate": 0.05,
@@ -99,6 +102,9 @@ def make_run(tmp_path):
                 ledger="ledger.sqlite",
                 anchors=("c0ffee" * 10 + "aaaa", "decade" * 10 + "bbbb"),
             )
+        )
+        run.write_subjects(
+            {"ab12": ("train", "train", 3), "cd34": ("train", "train", 1), "ef56": ("test", "held-out", 2)}
         )
         run.write_metrics(Metrics(task="binary", splits=(split(),) if splits is None else splits, twin=twin))
         run.publish(record or statement(), study, lambda path: path.write_bytes(b""))

@@ -57,6 +57,11 @@ def charged(path):
     return [entry.event for entry in ledger_entries(path) if entry.event != "resume"]
 
 
+def same_guarantee(one, other):
+    own = {"run", "created", "weights_sha256"}
+    return one.statement().model_dump(exclude=own) == other.statement().model_dump(exclude=own)
+
+
 def no_metrics(study):
     return Metrics(task="binary", splits=())
 
@@ -200,7 +205,9 @@ def test_a_loop_of_one_s_own_with_two_optimisers_gives_the_same_statement_and_ch
                 optimiser.step()
         job.finish(model.state_dict(), no_metrics(study))
     loop = RunFolder.open(tmp_path / "loop")
-    assert loop.statement() == command.statement()
+    assert same_guarantee(loop, command)
+    assert loop.statement().weights_sha256 == hashlib.sha256(loop.weights.read_bytes()).hexdigest()
+    assert loop.statement().run == loop.state().run
     entries = ledger_entries(site_ledger)
     assert [entry.event for entry in entries] == ["reserve", "settle"] * 2
     assert [entry.mechanism for entry in entries[:2]] == [entry.mechanism for entry in entries[2:]]
@@ -274,6 +281,23 @@ def test_a_delta_that_one_patient_in_full_would_satisfy_warns_and_continues(writ
     with pytest.warns(UserWarning, match=r"delta = 0.05 is not below 1 / training subjects"):
         folder = run(study_of(write_cohort(), epsilon=4, delta=0.05), tmp_path / "run")
     assert folder.state().status == "finished"
+    assert "delta that is too large" in folder.statement().not_covered[0]
+
+
+def test_a_class_that_no_training_record_has_is_warned_of(write_cohort, tmp_path):
+    manifest = write_cohort()
+    manifest.write_text(manifest.read_text().replace("0-0.png,patient 0,0,f,val", "0-0.png,patient 0,7,f,val"))
+    with pytest.warns(UserWarning, match="no training record has the class '7'"):
+        run(study_of(manifest), tmp_path / "run")
+
+
+def test_weights_of_a_run_that_is_not_releasable_are_not_public(write_cohort, tmp_path, site_ledger):
+    manifest = write_cohort()
+    open_run = run(study_of(manifest, non_private=True), tmp_path / "open")
+    study = study_of(manifest, model={"init_from": str(open_run.weights), "init_origin": "somewhere"})
+    with pytest.raises(InputError, match="these weights are not releasable"):
+        run(study, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_copied_and_subset_cohorts_are_charged_to_the_same_patients(write_cohort, tmp_path, site_ledger):

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-console = Console()
-_errors = Console(stderr=True)
+console = Console(emoji=False)
+_errors = Console(stderr=True, emoji=False)
 
 
 def print_error(message: str) -> None:

@@ -65,8 +65,11 @@ def _print(cohort: Cohort, summary: CohortSummary, unit: str) -> None:
     from rich.table import Table
 
     console.print(
-        f"[b]{cohort.name}[/b]: {cohort.task}, {cohort.ndim}-D, inputs "
-        + ", ".join(f"{name} ({channels} channels)" for name, channels in cohort.channels.items())
+        f"{cohort.name}: {cohort.task}, {cohort.ndim}-D, inputs "
+        + ", ".join(f"{name} (channels: {channels})" for name, channels in cohort.channels.items()),
+        style="bold",
+        highlight=False,
+        markup=False,
     )
     if cohort.citation:
         console.print(f"{cohort.licence}. {cohort.citation}", style="dim", highlight=False)

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reticent.cli.console import console
+from reticent.cli.console import console, print_warning
 
 if TYPE_CHECKING:
     from reticent.data import Cohort
     from reticent.records import Study
 
 
-def show_dry_run(study: Study, cohort: Cohort) -> None:
+def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
     """Print noise, steps, guarantee, expected time and memory. Charges nothing, reads no pixels."""
     from rich.table import Table
 
+    from reticent.governance import Ledger
     from reticent.records import privacy_numbers
-    from reticent.training import estimate, make_plan
+    from reticent.training import estimate, make_plan, weak_delta
 
     plan = make_plan(study)
-    cost = estimate(study, cohort)
+    key = None
+    if ledger.exists():
+        with Ledger.open(ledger) as site:
+            key = site.derive_key("split")
+    cost = estimate(study, cohort, key)
+    if (weak := weak_delta(study, cost.subjects)) is not None and plan.noise_multiplier is not None:
+        print_warning(weak, UserWarning)
     table = Table("planned", "value", title="Dry run: nothing was trained or charged", title_justify="left")
     privacy = study.privacy
     rows = {
-        "unit of privacy": study.cohort.unit,
-        f"training {study.cohort.unit}s": f"{cost.subjects:,} (approximate where the split is drawn at the start)",
+        "unit of privacy": study.cohort.unit + " (single images, not patients)" * (study.cohort.unit == "record"),
+        f"training {study.cohort.unit}s": f"{cost.subjects:,}{'' if cost.exact else ' or so: the split will be drawn'}",
         "steps": f"{privacy.steps:,}",
         "sampling rate": f"{privacy.sampling_rate:g}, about {cost.records_per_step:.0f} images a step",
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reticent.cli.console import console
+from reticent.cli.train_options import study_values
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ def command(
     files: Annotated[
         list[str], typer.Argument(help="Images, NIfTI volumes, folders of them, a manifest or a MedMNIST set.")
     ],
+    column: Annotated[
+        list[str] | None, typer.Option(help="File column of a manifest, as file=NAME (default: as in training).")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="CSV or JSON file (default: CSV on screen); for masks the folder to write to.")
     ] = None,
@@ -32,7 +36,8 @@ def command(
     from reticent.training import Predictor
 
     folder = RunFolder.open(run)
-    predictor, columns = Predictor(folder), folder.study().cohort.columns
+    predictor = Predictor(folder)
+    columns = folder.study().cohort.columns | study_values("", {"column": column})[0]["cohort"].get("columns", {})
     if predictor.task.segments:
         _write_masks(
             predictor, [path for name in files for _, path in image_files(name, columns)], out or Path("masks")
@@ -42,12 +47,16 @@ def command(
         raise InputError(f"{out}: name a .csv or .json file")
     if out is not None and out.exists():
         raise InputError(f"{out}: exists already; choose another --out")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"{out}: no folder {out.parent}; make it, or choose another --out")
     rows = [
         {"file": name, **dict(zip(predictor.task.classes, predictor.probabilities(inputs), strict=True))}
         for address in files
         for name, inputs in _records(predictor, address, columns)
     ]
     _write_rows(rows, out)
+    if out is not None:
+        console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _records(

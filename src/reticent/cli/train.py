@@ -127,11 +127,21 @@ def command(
     study = make_study(*study_values(cohort, flags))
     if not dry_run and out is not None and out.exists():
         raise InputError(f"{out}: exists already. Choose another --out, or continue it with --resume {out}")
+    if study.privacy.budget is not None:
+        from reticent.governance import Budget
+
+        rule = Budget.parse(study.privacy.budget, study.privacy.delta).filter()
+        console.print(rule.describe(), highlight=False)
     opened = _open(study, download, hashed=not dry_run)
+    if opened.classes:
+        console.print(
+            f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
+        )
     if dry_run:
         from reticent.cli.dry_run import show_dry_run
+        from reticent.governance import ledger_path
 
-        show_dry_run(study, opened)
+        show_dry_run(study, opened, ledger_path(ledger))
     else:
         _finish(_start(study, opened, out, ledger))
 
@@ -151,15 +161,10 @@ def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:
-    from reticent.governance import Budget, ledger_path
     from reticent.records import default_run_path
     from reticent.training import make_plan, train
 
     plan = make_plan(study)
-    if study.privacy.budget is not None:
-        console.print(Budget.parse(study.privacy.budget, study.privacy.delta).filter().describe(), highlight=False)
-    if not ledger_path(ledger).exists():
-        console.print(f"New ledger: {ledger_path(ledger)}", highlight=False, soft_wrap=True)
     path = out or default_run_path(cohort.name)
     if cohort.citation:
         console.print(f"Cohort {cohort.name} ({cohort.licence}): {cohort.citation}", highlight=False, style="dim")
@@ -196,7 +201,11 @@ def _finish(folder: RunFolder) -> None:
     report = write_report(folder)
     _print_result(folder)
     leaves = f"What may leave: {folder.release}" if folder.statement().releasable else "Nothing of this run may leave."
-    console.print(f"{leaves}\nReport: {report}", highlight=False, soft_wrap=True)
+    if folder.study().training.twin:
+        console.print("The non-private twin is charged to the same training data as unbounded.", highlight=False)
+    console.print(
+        f"{leaves}\nReport: {report}\nLedger: {folder.state().ledger}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _print_result(folder: RunFolder) -> None:
@@ -214,7 +223,8 @@ def _print_result(folder: RunFolder) -> None:
         table.add_row(name, str(number), number.kind)
     console.print(table)
     twins: dict[str, Any] = {twin.split: twin for twin in metrics.twin}
-    title = f"Held-out patients (NOT covered by the guarantee; unit: {statement.unit})"
+    who = "patients" if statement.unit == "subject" else "records"
+    title = f"Held-out {who} (NOT covered by the guarantee; unit: {statement.unit})"
     columns = ["metric", *(s.split for s in metrics.splits), *(f"{split}, non-private twin" for split in twins)]
     table = Table(*columns, title=title, title_justify="left")
     shown = [*metrics.splits, *twins.values()]

@@ -14,6 +14,8 @@ def open_folder(uri: str) -> Cohort:
     neither, and a folder without images.
     """
     root = Path(uri)
+    for manifest in sorted(root.glob("manifest.*")):
+        raise InputError(f"{root}: holds {manifest.name}; name that file instead of its folder")
     splits = _split_folders(root)
     folders = [
         (split, folder) for split, top in splits for folder in ([top] if split == "unlabelled" else _folders(top))
@@ -53,7 +55,7 @@ def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith((".", "__")))
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,9 +43,10 @@ class _Roles:
 def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -> Cohort:
     """Open a manifest; files are looked up in its folder, then in `images/` (masks in `masks/`).
 
-    Columns are found by their usual names or by `columns` (role or attribute to column) and `labels`. Without a label
-    column, a mask column makes the task segmentation; without either, the only column of 0 and 1 is the label. Raises
-    InputError, with the row (the header is row 1), for missing files, repeated files, unfit labels or unknown splits.
+    Columns are found by their usual names or by `columns` (role or attribute to column) and `labels`; separators are
+    commas, semicolons or tabs. Without a label column, a mask column makes the task segmentation; without either, the
+    only column of 0 and 1 is the label. Raises InputError, with the row (the header is row 1), for missing files,
+    repeated files, unfit labels or unknown splits.
     """
     path = Path(uri)
     table = _read_table(path)
@@ -90,7 +92,11 @@ def _read_table(path: Path) -> "pandas.DataFrame":
             # Whole numbers stored as floats (a column with gaps) must not turn patient 12 into "12.0".
             table = pandas.read_parquet(path).convert_dtypes()
         else:
-            table = pandas.read_csv(path, dtype=str, keep_default_na=False, na_values=_MISSING, encoding="utf-8-sig")
+            table = pandas.read_csv(
+                path, sep=_separator(path), dtype=str, keep_default_na=False, na_values=_MISSING, encoding="utf-8-sig"
+            )
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable manifest ({error})") from error
     if table.empty:
@@ -101,15 +107,28 @@ def _read_table(path: Path) -> "pandas.DataFrame":
     return table
 
 
+def _separator(path: Path) -> str:
+    """A comma, unless the header has more semicolons or tabs."""
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)
+
+
 def _texts(table: "pandas.DataFrame", column: str) -> list[str | None]:
     return [value if isinstance(value, str) else None for value in table[column]]
 
 
 def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], labels: Sequence[str]) -> _Roles:
     present = [str(name) for name in table.columns]
+    for role in columns:
+        if role not in _ALIASES and (meant := get_close_matches(role, _ALIASES, 1)):
+            raise InputError(f"{path}: --column {role}=…: did you mean {meant[0]}?")
     for named in (*columns.values(), *labels):
         if named not in present:
             raise InputError(f"{path}: no column {named!r}; the columns are {', '.join(present)}")
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"{path}: --label {label} is named twice")
 
     file = _file_column(path, present, columns)
     find = partial(_column, path, present, columns)
@@ -118,6 +137,11 @@ def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], la
     mask = None if asked else find("mask")
     if not asked and mask is None:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
+    for label in asked:
+        if label in (file, subject, split, mask):
+            raise InputError(
+                f"{path}: the column {label} cannot be the label; it tells files, subjects or splits apart"
+            )
     return _Roles(file, subject, split, mask, asked)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from reticent.data.cohort import Cohort, Entry
 from reticent.errors import InputError
 
+_MOST_CLASSES = 100
+
 
 def check_splits(cohort: Cohort, *, for_training: bool) -> None:
     """Raise InputError if the cohort is empty or, `for_training`, no record can be trained on."""
@@ -19,7 +21,15 @@ def check_splits(cohort: Cohort, *, for_training: bool) -> None:
 
 
 def check_classes(cohort: Cohort) -> None:
-    """Raise InputError if the training records have one class only, or the same value of one of several labels."""
+    """Raise InputError if the training records have one class only, or the same value of one of several labels.
+
+    Also for more than 100 classes: their names are released with the model, and may tell patients apart.
+    """
+    if len(cohort.classes) > _MOST_CLASSES:
+        raise InputError(
+            f"{cohort.uri}: {len(cohort.classes)} classes; their names become public, and so many look like "
+            "identifiers: name the right column with --label"
+        )
     labels = [entry.label for entry in _training(cohort.entries) if entry.label is not None]
     if cohort.task == "multi-label":
         for position, name in enumerate(cohort.classes):

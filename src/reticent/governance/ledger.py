@@ -5,6 +5,7 @@ import os
 import secrets
 import sqlite3
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -94,6 +95,11 @@ class Ledger:
         except InputError:
             connection.close()
             raise
+        if new:
+            warnings.warn(
+                f"made a new ledger, {path}, and its key, {key_path(path).name}: back up both, apart from each other",
+                stacklevel=2,
+            )
         return ledger
 
     def close(self) -> None:
@@ -228,6 +234,13 @@ class Ledger:
             mechanisms = effective_mechanisms(verify_chain(self._connection, self._chain_key))
             (history,) = histories(self._connection, [self.pseudonym(subject)])
         return compose(history, mechanisms)
+
+    def runs(self, subject: str) -> list[str]:
+        """The runs that a subject was reserved for."""
+        with self._transaction():
+            entries = verify_chain(self._connection, self._chain_key)
+            counts = histories(self._connection, [self.pseudonym(subject)])
+        return [entries[number - 1].run for history in counts for number in history]
 
     def spending(self) -> list[Spending]:
         """Groups of subjects with the same history, the largest first."""

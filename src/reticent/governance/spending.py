@@ -76,15 +76,19 @@ def require_room(budget: Budget | None, asked: Mechanism, counts: Counter[Histor
     mechanisms = effective_mechanisms(entries)
     earlier = {e.number: Budget.from_dict(e.budget) for e in entries if e.event == "reserve" and e.budget}
     if budget is not None:
-        _require_room(budget, asked, counts, mechanisms)
+        _require_room(budget, asked, counts, mechanisms, "or raise the budget")
     for limit in dict.fromkeys(earlier.values()):
         under = {h: n for h, n in counts.items() if any(earlier.get(number) == limit for number in h)}
         if limit != budget:
-            _require_room(limit, asked, Counter(under), mechanisms)
+            _require_room(limit, asked, Counter(under), mechanisms, "(an earlier job set it; it stays in force)")
 
 
 def _require_room(
-    budget: Budget, asked: Mechanism, counts: Counter[History], mechanisms: Mapping[int, Mechanism | None]
+    budget: Budget,
+    asked: Mechanism,
+    counts: Counter[History],
+    mechanisms: Mapping[int, Mechanism | None],
+    ending: str,
 ) -> None:
     rule = budget.filter()
     charges: dict[Mechanism, Charge] = {}
@@ -107,9 +111,9 @@ def _require_room(
             worst = max(worst, spent, key=lambda charge: charge.amount)
     if exceeding:
         raise InputError(
-            f"budget {budget}: {exceeding} of its {counts.total()} subjects would exceed it (spent so far: up to "
+            f"budget {budget}: {exceeding} of its {counts.total()} subjects would exceed it (spent so far: "
             f"{rule.spent(worst)}; this job asks for {rule.spent(new)}).\n"
-            "Add noise, take fewer steps, use other subjects, or raise the budget."
+            f"Add noise, take fewer steps, or use other subjects {ending}."
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from reticent.errors import InputError
+from reticent.errors import InputError, first_line
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 
@@ -55,8 +55,8 @@ def build_model(
     } | dict(arguments or {})
     try:
         model = factory(**filled)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise InputError(f"model {name!r} cannot be built with {filled}: {error}") from error
+    except Exception as error:  # whatever a network of others may raise
+        raise InputError(f"model {name!r} cannot be built with {filled}: {first_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name!r} gave a {type(model).__name__}, not a torch.nn.Module")
     return model

@@ -39,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_folder(path: Path, files: Mapping[str, Callable[[Path], None]]) -> None:
+def write_folder(path: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
     """Write a folder's files aside, then rename the folder; an unfinished earlier attempt is replaced.
 
     Raises:

@@ -92,7 +92,7 @@ class RunFolder:
         try:
             run.private.mkdir(mode=0o700)
             run.findings.mkdir()
-            write_text(path / "study.toml", study.to_toml())
+            write_text(path / "study.toml", study.to_toml(), mode=0o600)
         except (OSError, InputError):
             shutil.rmtree(path)
             raise
@@ -160,6 +160,11 @@ class RunFolder:
         rows = [f"{pseudonym},{split},{role},{records}" for pseudonym, (split, role, records) in lines.items()]
         write_text(self.private / "subjects.csv", "\n".join(["pseudonym,split,role,records", *rows]) + "\n")
 
+    def training_subjects(self) -> int:
+        """How many subjects the run trained on: private."""
+        lines = (self.private / "subjects.csv").read_text(encoding="utf-8").splitlines()[1:]
+        return sum(line.split(",")[1] == "train" for line in lines)
+
     def statement(self) -> PrivacyStatement:
         return _read(PrivacyStatement, self.release / "privacy.json")
 
@@ -169,7 +174,7 @@ class RunFolder:
     def write_metrics(self, metrics: Metrics) -> None:
         write_json(self.private / "metrics.json", metrics.model_dump(mode="json", by_alias=True))
 
-    def publish(self, statement: PrivacyStatement, study: Study, save_weights: Callable[[Path], None]) -> None:
+    def publish(self, statement: PrivacyStatement, study: Study, save_weights: Callable[[Path], object]) -> None:
         """Write `release/` in one piece, once: what a run that was then killed had published stays as it is."""
         if self.release.exists():
             return

@@ -66,6 +66,11 @@ class PrivacyStatement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     schema_: Literal["reticent.privacy/1"] = Field(default=STATEMENT_SCHEMA, alias="schema")
+    run: str
+    created: str
+    """When the run began, UTC, ISO 8601."""
+    weights_sha256: str
+    """Of `model.safetensors`, which this statement is about."""
     releasable: bool
     mechanism: dict[str, Any]
     unit: str
@@ -113,7 +118,7 @@ class PrivacyStatement(BaseModel):
                 f"(membership advantage, {self.advantage.kind})."
             )
         if not self.releasable:
-            sentences.append("The noise came from a seeded source: this run is a test and NOT releasable.")
+            sentences.insert(0, "The noise came from a seeded source: this run is a test and NOT releasable.")
         return tuple(sentences)
 
 

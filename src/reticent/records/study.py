@@ -148,6 +148,9 @@ class Study(_Options):
         return data
 
 
+_WORDS = {"extra_forbidden": "no such option", "missing": "is missing"}
+
+
 def make_study(values: Mapping[str, Any], source: str = "options") -> Study:
     """Validate nested option values.
 
@@ -155,11 +158,11 @@ def make_study(values: Mapping[str, Any], source: str = "options") -> Study:
         InputError: one line per wrong option, naming `source` and the option.
     """
     try:
-        return Study.model_validate(values)
+        return Study.model_validate({"privacy": {}, **values})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        message = _WORDS.get(first["type"], first["msg"]).removeprefix("Value error, ")
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         where = f"{where}: " if where and first["type"] != "value_error" else ""
         raise InputError(f"{source}: {where}{message}{more}") from None

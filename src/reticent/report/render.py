@@ -44,6 +44,7 @@ def render_report(run: RunFolder) -> str:
             attack_rates=wording.attack_rates(statement),
             tradeoff=_tradeoff(statement),
             state=run.state(),
+            training_subjects=run.training_subjects(),
             study=study,
             study_text=study.to_toml(),
             mechanism_text=json.dumps(statement.mechanism, indent=2),

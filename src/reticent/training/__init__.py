@@ -8,6 +8,7 @@ from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun, Step
+from reticent.training.publishing import weak_delta
 from reticent.training.task import Task
 from reticent.training.train import check_study, resume_training, train
 
@@ -31,4 +32,5 @@ __all__ = [
     "make_plan",
     "resume_training",
     "train",
+    "weak_delta",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from reticent.errors import InputError
+from reticent.errors import InputError, first_line
 
 LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
 Clipping = Literal["flat", "per-layer", "automatic"] | Mapping[str, float]
@@ -335,9 +335,9 @@ _NOT_VECTORISABLE: WeakSet[nn.Module] = WeakSet()
 
 def _warn_once(model: nn.Module, error: Exception) -> None:
     _NOT_VECTORISABLE.add(model)
-    reason = str(error).strip().splitlines()[0]
     warnings.warn(
-        f"{type(model).__name__} cannot be vectorised over records ({reason}); taking one backward pass per record",
+        f"{type(model).__name__} cannot be vectorised over records ({first_line(error)}); "
+        "taking one backward pass per record",
         stacklevel=4,
     )
 

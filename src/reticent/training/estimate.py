@@ -22,6 +22,8 @@ class Cost:
     """Expected cost of a study; `memory` in bytes, `seconds` of training without decoding."""
 
     subjects: int
+    exact: bool
+    """Whether `subjects` is what a run would have: False where the split is yet to be drawn with an unknown key."""
     records_per_step: float
     image_size: tuple[int, ...]
     parameters: int
@@ -29,13 +31,15 @@ class Cost:
     memory: int
 
 
-def estimate(study: Study, cohort: Cohort) -> Cost:
+def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     """Time two clipped sums on random images of the cohort's shape; reads headers, no pixels.
+
+    Splits are drawn with `split_key`, or any other if it is None.
 
     Raises:
         InputError: see `check_study`.
     """
-    data = PreparedCohort(cohort, study, b"only counts are used")
+    data = PreparedCohort(cohort, study, split_key or b"any")
     task = Task(cohort.task, cohort.classes)
     model = check_study(study, cohort)
     batch = _made_up(task, data.channels, data.image_size)
@@ -52,6 +56,7 @@ def estimate(study: Study, cohort: Cohort) -> Cost:
     at_once, each = records_at_once(model, loss_fn, batch, cap)
     return Cost(
         subjects=len(subjects),
+        exact=split_key is not None or all(entry.split is not None for entry in cohort.entries),
         records_per_step=records,
         image_size=data.image_size,
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -36,6 +36,13 @@ class PreparedCohort:
                 found.setdefault(str(entry.subject), []).append(i)
         return found
 
+    def classes_without_training(self) -> list[str]:
+        """Classes that no training record has."""
+        if self.cohort.task not in ("binary", "multi-class"):
+            return []
+        found = {entry.label for entry, split in zip(self.cohort.entries, self.splits, strict=True) if split == "train"}
+        return [name for k, name in enumerate(self.cohort.classes) if k not in found]
+
     def membership(self, pseudonym: Callable[[str], str]) -> dict[str, tuple[str, str, int]]:
         """Split, role and number of records by pseudonym."""
         return {

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -28,9 +29,9 @@ from reticent.training.noise import RandomSource, SeededSource, SystemSource, ga
 from reticent.training.plan import Plan, make_plan
 from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
-from reticent.training.publishing import make_statement
+from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.task import Task
-from reticent.training.weights import public_weights, write_checkpoint, write_weights
+from reticent.training.weights import public_weights, write_checkpoint
 
 _TWIN = "-twin"
 
@@ -115,19 +116,16 @@ class PrivateRun:
                 nothing was drawn, nothing is charged beyond bought class counts, and no folder is left.
         """
         plan = plan or make_plan(study)
-        delta = study.privacy.stated_delta
         budget = Budget.parse(study.privacy.budget, study.privacy.delta) if study.privacy.budget else None
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
         subjects = data.subjects("train")
         if not subjects:
             raise InputError(f"{cohort.uri}: no training subjects; check the split column")
-        if delta >= 1 / len(subjects):
-            warnings.warn(
-                f"delta = {delta:g} is not below 1 / training subjects = {1 / len(subjects):.2g}: a mechanism that "
-                "publishes one patient in full could satisfy it; choose a smaller --delta",
-                stacklevel=2,
-            )
+        if (weak := weak_delta(study, len(subjects))) is not None and plan.noise_multiplier is not None:
+            warnings.warn(weak, stacklevel=2)
+        for missing in data.classes_without_training():
+            warnings.warn(f"no training record has the class {missing!r}; is it a spelling of another?", stacklevel=2)
         run_id, session = new_run_id(), new_run_id()
         fingerprint = data.fingerprint(site.pseudonym)
         folder = RunFolder.create(out, study)
@@ -279,9 +277,11 @@ class PrivateRun:
             raise InputError(f"{broken[0]} is not finite; lower --learning-rate. The steps stay spent.")
         study = self.plan.study
         self.folder.write_metrics(metrics)
-        statement = make_statement(self.plan, self.state, self.source)
         values = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
-        self.folder.publish(statement, study, lambda path: write_weights(values, path))
+        stored = safetensors.torch.save(values)
+        subjects = len(self._records_of)
+        statement = make_statement(self.plan, self.state, self.source, subjects=subjects, weights=stored)
+        self.folder.publish(statement, study, lambda path: path.write_bytes(stored))
         anchors = (*self.state.anchors, *self._settle())
         shutil.rmtree(self.folder.private / "cache", ignore_errors=True)
         self.state = self.state.model_copy(update={"status": "finished", "anchors": anchors})
@@ -319,11 +319,6 @@ def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None
     if declared == "none":
         return None
     if isinstance(declared, tuple):
-        if len(declared) != len(cohort.classes):
-            raise InputError(
-                f"--class-weights has {len(declared)} numbers for {len(cohort.classes)} classes "
-                f"({', '.join(cohort.classes)})"
-            )
         return declared
     if cohort.task not in ("binary", "multi-class"):
         raise InputError(f"--class-weights counted needs one class per record; this cohort's task is {cohort.task}")

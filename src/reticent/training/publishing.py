@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 
-from reticent.records import PrivacyStatement, RunState, privacy_numbers
+from reticent.records import PrivacyStatement, RunState, Study, privacy_numbers
 from reticent.training.noise import RandomSource
 from reticent.training.plan import Plan
 
 _PACKAGES = ("reticent", "torch", "numpy", "monai")
 
 
-def make_statement(plan: Plan, state: RunState, source: RandomSource) -> PrivacyStatement:
-    """The privacy statement of a run that has spent all its planned steps."""
+def make_statement(
+    plan: Plan, state: RunState, source: RandomSource, *, subjects: int, weights: bytes
+) -> PrivacyStatement:
+    """The privacy statement of a run that has spent all its planned steps, on training `subjects`, about `weights`."""
     privacy = plan.study.privacy
     private = plan.noise_multiplier is not None
     return PrivacyStatement(
         **privacy_numbers(plan.mechanism, privacy.stated_delta),
+        run=state.run,
+        created=state.created,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
         releasable=private and source.cryptographic,
         noise_multiplier=plan.noise_multiplier,
         sampling_rate=privacy.sampling_rate,
         steps=privacy.steps,
         max_norm=privacy.max_norm if private else None,
         max_records_per_subject=privacy.max_records_per_subject,
-        not_covered=_not_covered(plan, state),
+        not_covered=_not_covered(plan, subjects),
         random_source=source.description,
         public_weights=state.public_weights,
         software={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
     )
 
 
-def _not_covered(plan: Plan, state: RunState) -> tuple[str, ...]:
+def weak_delta(study: Study, subjects: int) -> str | None:
+    """What a delta of 1 / subjects or more leaves open; None if it is smaller."""
+    delta = study.privacy.stated_delta
+    if delta < 1 / subjects:
+        return None
+    return (
+        f"a delta that is too large: delta = {delta:g} is not below 1 / training {study.cohort.unit}s, and a mechanism "
+        "that publishes one of them in full could satisfy it; choose a smaller --delta"
+    )
+
+
+def _not_covered(plan: Plan, subjects: int) -> tuple[str, ...]:
     study = plan.study
     if plan.noise_multiplier is None:
         return ("everything: the run was not private",)
@@ -46,6 +63,8 @@ def _not_covered(plan: Plan, state: RunState) -> tuple[str, ...]:
         "observation of the training itself: running time, memory, progress",
         "the contents of private/, findings/ and report.html, which stay inside the hospital",
     ]
+    if (weak := weak_delta(study, subjects)) is not None:
+        gaps.insert(0, weak)
     if study.privacy.batch_size is None:
         gaps.append(
             f"the number of training {unit}s, which scales the updates and is treated as public "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reticent.data import Cohort
-from reticent.errors import InputError
+from reticent.errors import InputError, first_line
 from reticent.models import build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
@@ -71,6 +71,12 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         InputError: the network cannot be built, does not take the images, gives outputs of another shape than the task
             needs, has nothing to train, or couples patients.
     """
+    declared = study.training.class_weights
+    if isinstance(declared, tuple) and len(declared) != len(cohort.classes):
+        raise InputError(
+            f"--class-weights has {len(declared)} numbers for {len(cohort.classes)} classes "
+            f"({', '.join(cohort.classes)})"
+        )
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = Task(cohort.task, cohort.classes)
     model = new_model(study, task, data.channels, data.image_size).train()
@@ -80,9 +86,11 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         check_model(model, made_up)
         with torch.no_grad():
             found = tuple(forward(model, made_up).shape)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever a network of others may raise
         raise InputError(
-            f"model {study.model.name!r} does not take images of {size} ({str(error).splitlines()[0]}); "
+            f"model {study.model.name!r} does not take images of {size} ({first_line(error)}); "
             "choose another --image-size or --model"
         ) from error
     wanted = (2, len(task.classes), *(data.image_size if task.segments else ()))

@@ -14,14 +14,21 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from reticent.errors import InputError
-from reticent.records import Study
+from reticent.records import Study, read_json
 
 
 def public_weights(study: Study) -> dict[str, str] | None:
-    """SHA-256, file name and declared origin of the first weights, for the record."""
+    """SHA-256, file name and declared origin of the first weights, for the record.
+
+    Raises:
+        InputError: the file cannot be read, or lies in a run's release that says it is not releasable.
+    """
     path = study.model.init_from
     if path is None:
         return None
+    statement = path.with_name("privacy.json")
+    if statement.is_file() and not read_json(statement).get("releasable"):
+        raise InputError(f"{path}: these weights are not releasable ({statement}), so they are not public")
     digest = hashlib.sha256(_bytes(path)).hexdigest()
     return {"file": path.name, "sha256": digest, "origin": str(study.model.init_origin)}
 
@@ -59,11 +66,6 @@ def write_checkpoint(states: Mapping[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(states, buffer)
     path.write_bytes(buffer.getbuffer())
-
-
-def write_weights(values: dict[str, Tensor], path: Path) -> None:
-    """A safetensors file, by way of memory for the same reason."""
-    path.write_bytes(safetensors.torch.save(values))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
