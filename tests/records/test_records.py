@@ -180,7 +180,7 @@ def test_the_public_part_names_no_place(tmp_path):
         ({"privacy": {"sampling_rate": 1.5}}, "privacy.sampling_rate"),
         ({"privacy": {"steps": 0}}, "privacy.steps"),
         ({"privacy": {"max_norm": math.inf}}, "privacy.max_norm"),
-        ({"training": {"learning_rat": 1}}, "training.learning_rat: Extra inputs"),
+        ({"training": {"learning_rat": 1}}, "training.learning_rat: no such option"),
         ({"model": {"init_from": "w.pt"}}, "--init-from needs --init-origin"),
         ({"privacy": {"budget": "mu=1"}, "training": {"twin": True}}, "--budget admits no job without privacy"),
         ({"cohort": {"unit": "hospital"}}, "cohort.unit"),
