@@ -376,6 +376,19 @@ def test_less_noise_than_was_charged_is_not_resumed(write_cohort, tmp_path):
         resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
 
 
+def test_first_weights_that_were_exchanged_are_not_resumed(write_cohort, tmp_path):
+    model = build_model(
+        "default", spatial_dims=2, in_channels=1, out_channels=2, image_size=(16, 16), arguments={"width": 8}
+    )
+    path = tmp_path / "public.safetensors"
+    safetensors.torch.save_file(model.state_dict(), path)
+    study = study_of(write_cohort(), model={"init_from": str(path), "init_origin": "CC0 radiographs"})
+    folder = interrupted(study, tmp_path / "run")
+    safetensors.torch.save_file({n: 2 * v for n, v in model.state_dict().items()}, path)
+    with pytest.raises(InputError, match="not the first weights"):
+        resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
+
+
 def test_subjects_that_were_moved_into_training_are_not_trained_on(write_cohort, tmp_path):
     study = study_of(write_cohort())
     folder = interrupted(study, tmp_path / "run")

@@ -24,7 +24,7 @@ def continue_run(folder: RunFolder, plan: Plan, site: Ledger) -> None:
             f"{folder.path}: study.toml or private/run.json was changed since the job was charged; restore it, or "
             "start a new run"
         )
-    own = last.hash in state.anchors or last.details["session"] == state.session
+    own = last.hash in state.anchors or last.details.get("session") == state.session
     if not own or (last.event == "settle" and not folder.release.exists()):
         raise InputError(
             f"{folder.path}: another copy of this run folder went on with the run, which was charged once; go on with "

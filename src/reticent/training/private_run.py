@@ -33,8 +33,6 @@ from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.task import Task
 from reticent.training.weights import public_weights, write_checkpoint
 
-_TWIN = "-twin"
-
 
 @dataclass
 class Step:
@@ -116,42 +114,21 @@ class PrivateRun:
                 nothing was drawn, nothing is charged beyond bought class counts, and no folder is left.
         """
         plan = plan or make_plan(study)
-        budget = Budget.parse(study.privacy.budget, study.privacy.delta) if study.privacy.budget else None
+        study = plan.study
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
-        subjects = data.subjects("train")
-        if not subjects:
-            raise InputError(f"{cohort.uri}: no training subjects; check the split column")
-        if (weak := weak_delta(study, len(subjects))) is not None and plan.noise_multiplier is not None:
-            warnings.warn(weak, stacklevel=2)
-        for missing in data.classes_without_training():
-            warnings.warn(f"no training record has the class {missing!r}; is it a spelling of another?", stacklevel=2)
-        run_id, session = new_run_id(), new_run_id()
-        fingerprint = data.fingerprint(site.pseudonym)
+        _check_training(data, plan)
         folder = RunFolder.create(out, study)
-        jobs = {run_id: plan.mechanism} | ({f"{run_id}{_TWIN}": _twin_mechanism(study)} if study.training.twin else {})
-        anchors: dict[str, str] = {}
+        run, session, fingerprint = new_run_id(), new_run_id(), data.fingerprint(site.pseudonym)
         try:
-            for job, mechanism in jobs.items():
-                anchors[job] = site.reserve(
-                    run=job,
-                    cohort=cohort.name,
-                    fingerprint=fingerprint,
-                    subjects=list(subjects),
-                    unit=study.cohort.unit,
-                    mechanism=mechanism,
-                    budget=budget,
-                    details={"study": study.digest(), "session": session},
-                )
+            anchors = _reserve(site, data, plan, run, session, fingerprint)
         except BaseException:
             shutil.rmtree(folder.path)
-            for job in anchors:
-                site.settle(job, None)
             raise
         try:
             folder.write_state(
                 RunState(
-                    run=run_id,
+                    run=run,
                     created=now(),
                     status="running",
                     cohort=cohort.name,
@@ -166,17 +143,14 @@ class PrivateRun:
                     class_weights=_class_weights(plan, data),
                     public_weights=public_weights(study),
                     ledger=str(ledger_path(ledger).resolve()),
-                    anchors=tuple(anchors.values()),
+                    anchors=anchors,
                 )
             )
             folder.write_subjects(data.membership(site.pseudonym))
             data.decode(folder.private / "cache", progress)
         except InputError:
-            counted = plan.count_noise_multiplier
             shutil.rmtree(folder.path)  # first: the ledger may need the room
-            bought = None if counted is None else Gaussian(counted, unit=study.cohort.unit)
-            for job in jobs:
-                site.settle(job, bought if job == run_id else None)
+            _give_back(site, plan, run)
             raise
         return cls(folder, plan, data, site, Journal(folder.journal, study.privacy.steps), progress)
 
@@ -219,6 +193,8 @@ class PrivateRun:
                 f"{folder.path}: {cohort.uri} is not the cohort that the run started with (other subjects or records); "
                 "restore it, or start a new run"
             )
+        if public_weights(study) != state.public_weights:
+            raise InputError(f"{study.model.init_from}: not the first weights that the run started with; restore them")
         continue_run(folder, plan, site)
         data.decode(folder.private / "cache", progress)
         return cls(folder, plan, data, site, journal, progress)
@@ -302,16 +278,64 @@ class PrivateRun:
 
     def _settle(self) -> list[str]:
         """Settle the run and its twin where that was not done before a kill; the new heads."""
-        mechanisms = {self.state.run: self.plan.mechanism}
-        if self.plan.study.training.twin:
-            mechanisms[f"{self.state.run}{_TWIN}"] = _twin_mechanism(self.plan.study)
         settled = {entry.run for entry in self.ledger.entries() if entry.event == "settle"}
         details = {"session": self.state.session}
-        return [self.ledger.settle(job, m, details) for job, m in mechanisms.items() if job not in settled]
+        return [
+            self.ledger.settle(job, m, details)
+            for job, m in _jobs(self.plan, self.state.run).items()
+            if job not in settled
+        ]
 
 
-def _twin_mechanism(study: Study) -> Mechanism:
-    return Unbounded("non-private twin of a private run; only its metrics are kept", unit=study.cohort.unit)
+def _check_training(data: PreparedCohort, plan: Plan) -> None:
+    """Raise InputError for a cohort without training subjects; warn of a weak delta and of classes without any."""
+    subjects = data.subjects("train")
+    if not subjects:
+        raise InputError(f"{data.cohort.uri}: no training subjects; check the split column")
+    if (weak := weak_delta(plan.study, len(subjects))) is not None and plan.noise_multiplier is not None:
+        warnings.warn(weak, stacklevel=3)
+    for missing in data.classes_without_training():
+        warnings.warn(f"no training record has the class {missing!r}; is it a spelling of another?", stacklevel=3)
+
+
+def _jobs(plan: Plan, run: str) -> dict[str, Mechanism]:
+    """What is charged for a run: its own mechanism, and the twin's."""
+    if not plan.study.training.twin:
+        return {run: plan.mechanism}
+    twin = Unbounded("non-private twin of a private run; only its metrics are kept", unit=plan.study.cohort.unit)
+    return {run: plan.mechanism, f"{run}-twin": twin}
+
+
+def _reserve(
+    site: Ledger, data: PreparedCohort, plan: Plan, run: str, session: str, fingerprint: str
+) -> tuple[str, ...]:
+    """Reserve all jobs of a run, or none; the ledger's heads after each."""
+    study, anchors = plan.study, {}
+    try:
+        for job, mechanism in _jobs(plan, run).items():
+            anchors[job] = site.reserve(
+                run=job,
+                cohort=data.cohort.name,
+                fingerprint=fingerprint,
+                subjects=list(data.subjects("train")),
+                unit=study.cohort.unit,
+                mechanism=mechanism,
+                budget=Budget.parse(study.privacy.budget, study.privacy.delta) if study.privacy.budget else None,
+                details={"study": study.digest(), "session": session},
+            )
+    except BaseException:
+        for job in anchors:
+            site.settle(job, None)
+        raise
+    return tuple(anchors.values())
+
+
+def _give_back(site: Ledger, plan: Plan, run: str) -> None:
+    """Settle a run that failed before its first step: only class counts may have been bought."""
+    counted = plan.count_noise_multiplier
+    bought = None if counted is None else Gaussian(counted, unit=plan.study.cohort.unit)
+    for job in _jobs(plan, run):
+        site.settle(job, bought if job == run else None)
 
 
 def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None:
