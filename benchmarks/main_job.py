@@ -27,7 +27,7 @@ JOBS: dict[str, tuple[int, list[str]]] = {
     "pneumoniamnist, epsilon 8": (REPEATS, [*PNEUMONIA, "--epsilon", "8"]),
     "pneumoniamnist, epsilon 1": (REPEATS, [*PNEUMONIA, "--epsilon", "1"]),
     "kermany_cxr by patient, epsilon 8": (
-        REPEATS,
+        3,
         ["{data}/kermany_cxr/manifest.csv", "--epsilon", "8", "--delta", "1e-4", "--twin"],
     ),
     "adrenalmnist3d, epsilon 8": (

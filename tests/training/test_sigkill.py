@@ -21,7 +21,7 @@ MECHANISM = SubsampledGaussian(1.5, 0.3, STEPS)
 
 # Forks a process for every command line: each starts with everything imported, in milliseconds.
 FORKER = """
-import json, os, sys
+import json, os, signal, sys
 import matplotlib.figure, monai.transforms, sklearn.metrics, torch, torch._dynamo
 import reticent.report, reticent.training
 from reticent.cli import main
@@ -31,6 +31,7 @@ while line := sys.stdin.readline():
     if pid == 0:
         log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1), os.dup2(log, 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         sys.argv = ["reticent", *json.loads(line)]
         try:
             main()

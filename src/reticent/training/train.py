@@ -15,7 +15,7 @@ from reticent.models import build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
 from reticent.training.averaging import MovingAverage
-from reticent.training.clipped_grad import LossFn, clipped_grad
+from reticent.training.clipped_grad import LossFn, clipped_grad, records_at_once
 from reticent.training.held_out import held_out_metrics
 from reticent.training.model_check import check_model, forward
 from reticent.training.noise import SystemSource
@@ -27,7 +27,6 @@ from reticent.training.task import Task
 from reticent.training.weights import load_weights
 
 _CHECKPOINTS = 20
-_PLAIN_CHUNK = 64
 
 
 def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan: Plan, progress: Progress) -> RunFolder:
@@ -132,13 +131,13 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "average": average}
     run.restore(**parts)
     model.train()
-    every = max(1, study.privacy.steps // _CHECKPOINTS)
+    every, memory = max(1, study.privacy.steps // _CHECKPOINTS), study.training.memory_mb * 2**20
     try:
         for step in run.steps():
             _set_rate(optimiser, scheduled_rate(study, step.index))
             batch = _augmented(study, step.batch)
             if study.privacy.non_private:
-                _plain_gradient(model, loss_fn, batch, run.batch_size)
+                _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
             else:
                 gradients = clipped_grad(
                     model,
@@ -146,7 +145,7 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
                     batch,
                     max_norm=run.max_norm,
                     units=step.units,
-                    memory=study.training.memory_mb * 2**20,
+                    memory=memory,
                 )
                 step.privatise(model, gradients)
             optimiser.step()
@@ -171,12 +170,12 @@ def _twin(run: PrivateRun, progress: Progress) -> tuple[SplitMetrics, ...]:
     model = new_model(study, run.task, run.data.channels, run.data.image_size).train()
     loss_fn = run.task.loss_fn(run.state.class_weights)
     optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
-    privacy, source = study.privacy, SystemSource()
+    privacy, source, memory = study.privacy, SystemSource(), study.training.memory_mb * 2**20
     sampler = SubjectSampler(list(subjects.values()), privacy.sampling_rate, privacy.max_records_per_subject)
     for index in range(privacy.steps):
         _set_rate(optimiser, scheduled_rate(study, index))
         batch = _augmented(study, run.data.batch(*sampler.draw(source)))
-        _plain_gradient(model, loss_fn, batch, run.batch_size)
+        _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
         optimiser.step()
         average.update(model)
         progress("Training the non-private twin", index + 1, privacy.steps)
@@ -188,11 +187,13 @@ def _augmented(study: Study, batch: dict[str, Any]) -> dict[str, Any]:
     return augment(batch) if study.training.augment == "light" else batch
 
 
-def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], batch_size: float) -> None:
+def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], batch_size: float, memory: int) -> None:
     """Set every `.grad` to the ordinary gradient of the batch's loss, a chunk of records at a time."""
     model.zero_grad(set_to_none=True)
-    for start in range(0, len(batch["share"]), _PLAIN_CHUNK):
-        rows = slice(start, start + _PLAIN_CHUNK)
+    records = len(batch["share"])
+    at_once = records_at_once(model, loss_fn, batch, memory)[0] if records else 1
+    for start in range(0, records, at_once):
+        rows = slice(start, start + at_once)
         losses = loss_fn(model, {key: _take(value, rows) for key, value in batch.items()})
         assert isinstance(losses, Tensor)
         (losses.sum() / batch_size).backward()
