@@ -121,4 +121,4 @@ def _constants(mechanism: dict[str, Any]) -> list[str]:
         return [text for part in mechanism["mechanisms"] for text in _constants(part)]
     names = {"noise_multiplier": "noise", "sampling_rate": "rate", "steps": "steps"}
     values = [f"{short} {mechanism[name]:.4g}" for name, short in names.items() if name in mechanism]
-    return [f"{mechanism['type']} {', '.join(values)}".strip()]
+    return [", ".join(values) or mechanism["type"]]
