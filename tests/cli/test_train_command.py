@@ -157,6 +157,19 @@ def test_flags_replace_the_values_of_a_study_file_and_no_others(reticent, write_
     assert (stated["noise_multiplier"], stated["steps"]) == (2.0, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('privacy = 3\n[cohort]\nuri = "phantom:chest"\n', "privacy is not a table"), ("", "names no cohort")],
+)
+@pytest.mark.parametrize("command", [["train", "--mu", "1"], ["data"]])
+def test_a_study_of_another_form_is_refused(reticent, command, text, words, site_ledger):
+    Path("study.toml").write_text(text)
+    ended = reticent(command[0], "study.toml", *command[1:])
+    assert ended.code == 2
+    assert words in ended.err
+    assert not site_ledger.exists()
+
+
 def test_a_target_as_a_flag_replaces_that_of_the_file(reticent, write_cohort, small):
     assert reticent("train", write_cohort(), *NOISE, *small, "--out", "first").code == 0
     assert reticent("train", "first/study.toml", *EPSILON, "--out", "second").code == 0

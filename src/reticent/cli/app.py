@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from reticent import __version__
 from reticent.cli import cite, data, ledger, predict, report, train
 from reticent.cli.console import print_error, print_warning
 from reticent.errors import InputError
@@ -26,9 +27,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(version("reticent"))
+        print(__version__)
         raise typer.Exit
 
 

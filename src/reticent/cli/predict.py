@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reticent.cli.console import console
-from reticent.cli.train_options import study_values
+from reticent.cli.train_options import pairs
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def command(
 
     folder = RunFolder.open(run)
     predictor = Predictor(folder)
-    columns = folder.study().cohort.columns | study_values("", {"column": column})[0]["cohort"].get("columns", {})
+    columns = folder.study().cohort.columns | pairs("column", column or ())
     if predictor.task.segments:
         _write_masks(
             predictor, [path for name in files for _, path in image_files(name, columns)], out or Path("masks")

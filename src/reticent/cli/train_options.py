@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,28 @@ _TARGETS = ("epsilon", "mu", "advantage", "noise_multiplier", "non_private")
 
 def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Nested study values from a cohort or a study file and the flags that were given; and the source's name."""
-    from reticent.records import read_study
-
     from_file = cohort.endswith(".toml")
     uri = str(Path(cohort).absolute()) if Path(cohort).exists() else cohort
-    values: dict[str, Any] = read_study(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
+    values = _file_values(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
     given = {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
     if from_file and given.keys() & set(_TARGETS):
         values["privacy"] = {k: v for k, v in values.get("privacy", {}).items() if k not in _TARGETS}
     for name, value in given.items():
         section, key = _PLACES[name]
-        if not isinstance(values.setdefault(section, {}), dict):
-            raise InputError(f"{cohort}: {section} is not a table; write it as [{section}]")
-        values[section][key] = _parse(name, value)
+        values.setdefault(section, {})[key] = _parse(name, value)
     return values, cohort if from_file else "options"
+
+
+def _file_values(path: Path) -> dict[str, Any]:
+    from reticent.records import read_study
+
+    values = read_study(path)
+    for section, content in values.items():
+        if section != "schema" and not isinstance(content, dict):
+            raise InputError(f"{path}: {section} is not a table; write it as [{section}]")
+    if "uri" not in values.get("cohort", {}):
+        raise InputError(f"{path}: names no cohort; add uri = … under [cohort]")
+    return values
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -61,8 +69,13 @@ def _parse(name: str, value: Any) -> Any:
     if name == "class_weights" and value not in ("none", "counted"):
         return tuple(_number(name, part, float) for part in value.split(","))
     if name in ("column", "model_argument"):
-        return dict(_pair(name, item) for item in value)
+        return pairs(name, value)
     return value
+
+
+def pairs(name: str, items: Sequence[str]) -> dict[str, Any]:
+    """The values of a repeated NAME=VALUE option; an argument of a network is a TOML value, else text."""
+    return dict(_pair(name, item) for item in items)
 
 
 def _pair(name: str, item: str) -> tuple[str, Any]:
