@@ -114,7 +114,7 @@ def main() -> None:
                 rows.append(run_peer(name, options, data))
             result.parent.mkdir(exist_ok=True)
             result.write_text(json.dumps(rows, indent=1) + "\n")
-            print(name, rows[-1]["seconds"], flush=True)
+            print(rows[-1]["job"], rows[-1]["seconds"], flush=True)
     print(summary(rows))
 
 

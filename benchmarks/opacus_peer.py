@@ -1,4 +1,6 @@
-"""The peer: a plain GroupNorm CNN trained by Opacus on PneumoniaMNIST, at our sampling rate, steps and clipping norm.
+"""The peer: a plain GroupNorm CNN trained by Opacus on PneumoniaMNIST.
+
+Steps and clipping norm are ours; the sampling rate is half of ours.
 
     .venv/bin/python benchmarks/opacus_peer.py ../shared/data 8 [learning rate]
 

@@ -452,6 +452,24 @@ def test_a_network_that_does_not_fit_the_task_is_refused_before_anything_is_char
     assert not site_ledger.exists()
 
 
+def test_class_weights_that_do_not_fit_the_cohort_are_refused_before_anything_is_charged(
+    write_cohort, tmp_path, site_ledger
+):
+    manifest = write_cohort()
+    several = write_cohort("several")
+    rows = several.read_text().splitlines()
+    lines = [rows[0] + ",other", *(f"{row},{k % 2}" for k, row in enumerate(rows[1:]))]
+    several.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="3 numbers for 2 classes"):
+        start(study_of(manifest, training={"class_weights": [1.0, 1.0, 1.0]}), tmp_path / "run")
+    study = study_of(several, cohort={"labels": ["label", "other"]}, training={"class_weights": "counted"})
+    cohort = open_cohort(str(several), labels=["label", "other"])
+    with pytest.raises(InputError, match="task is multi-label"):
+        PrivateRun.start(study, cohort, tmp_path / "run")
+    assert ledger_entries(site_ledger) == []
+    assert not (tmp_path / "run").exists()
+
+
 def test_tied_weights_are_published(write_cohort, tmp_path):
     with start(study_of(write_cohort(), steps=1), tmp_path / "run") as job:
         next(job.steps())

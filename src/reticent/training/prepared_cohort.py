@@ -24,6 +24,8 @@ class PreparedCohort:
     """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
 
     def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
+        """Raises InputError if the study's class weights do not fit the cohort."""
+        _check_class_weights(study.training.class_weights, cohort)
         self.cohort, self.study = cohort, study
         self.splits = assign_splits(cohort, split_key)
         self._cache: DecodedCache | None = None
@@ -108,3 +110,13 @@ class PreparedCohort:
             "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
             "share": 1.0 / counts[unit],
         }
+
+
+def _check_class_weights(declared: tuple[float, ...] | str, cohort: Cohort) -> None:
+    if isinstance(declared, tuple) and len(declared) != len(cohort.classes):
+        raise InputError(
+            f"--class-weights has {len(declared)} numbers for {len(cohort.classes)} classes "
+            f"({', '.join(cohort.classes)})"
+        )
+    if declared == "counted" and cohort.task not in ("binary", "multi-class"):
+        raise InputError(f"--class-weights counted needs one class per record; this cohort's task is {cohort.task}")

@@ -340,12 +340,8 @@ def _give_back(site: Ledger, plan: Plan, run: str) -> None:
 
 def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None:
     declared, cohort = plan.study.training.class_weights, data.cohort
-    if declared == "none":
-        return None
-    if isinstance(declared, tuple):
-        return declared
-    if cohort.task not in ("binary", "multi-class"):
-        raise InputError(f"--class-weights counted needs one class per record; this cohort's task is {cohort.task}")
+    if declared != "counted":
+        return None if declared == "none" else declared
     assert plan.count_noise_multiplier is not None
     seed = plan.study.privacy.seed
     labels: list[list[Any]] = [[cohort.entries[i].label for i in own] for own in data.subjects("train").values()]

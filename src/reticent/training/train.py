@@ -67,15 +67,9 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     """Build the study's network and try it on made-up images of the cohort's shape, before anything is charged.
 
     Raises:
-        InputError: the network cannot be built, does not take the images, gives outputs of another shape than the task
-            needs, has nothing to train, or couples patients.
+        InputError: the options do not fit the cohort; or the network cannot be built, does not take the images, gives
+            outputs of another shape than the task needs, has nothing to train, or couples patients.
     """
-    declared = study.training.class_weights
-    if isinstance(declared, tuple) and len(declared) != len(cohort.classes):
-        raise InputError(
-            f"--class-weights has {len(declared)} numbers for {len(cohort.classes)} classes "
-            f"({', '.join(cohort.classes)})"
-        )
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = Task(cohort.task, cohort.classes)
     model = new_model(study, task, data.channels, data.image_size).train()
