@@ -1,4 +1,4 @@
-"""The printed epsilon is at least what dp-accounting's PLD recomputes, and at most 1 % above."""
+"""The certified epsilon agrees with dp-accounting's PLD, which is itself rounded up by its grid."""
 
 import dp_accounting
 import pytest
@@ -24,4 +24,6 @@ def test_epsilon_brackets_dp_accounting_from_above(q, sigma, steps, delta):
     accountant = PLDAccountant(value_discretization_interval=1e-4)
     accountant.compose(dp_accounting.PoissonSampledDpEvent(q, dp_accounting.GaussianDpEvent(sigma)), steps)
     recomputed = accountant.get_epsilon(delta)
-    assert recomputed <= SubsampledGaussian(sigma, q, steps).profile().epsilon(delta).upper <= 1.01 * recomputed
+    epsilon = SubsampledGaussian(sigma, q, steps).profile().epsilon(delta)
+    assert epsilon.lower <= recomputed <= epsilon.upper * (1 + 1e-3)
+    assert epsilon.upper <= 1.01 * recomputed

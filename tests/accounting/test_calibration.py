@@ -30,7 +30,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("q", "steps", "target", "truth"), ROWS)
 def test_sampled_noise_is_at_most_a_five_hundredth_above_the_least(q, steps, target, truth):
-    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, q, steps), target)
+    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, q, steps), target).value
     assert truth <= noise <= truth * 1.002
 
 
@@ -45,19 +45,19 @@ def test_sampled_noise_is_at_most_a_five_hundredth_above_the_least(q, steps, tar
     ],
 )
 def test_gaussian_noise_matches_its_closed_form(target, truth):
-    assert truth * (1 - 1e-9) <= calibrate(Gaussian, target) <= truth * 1.0002
+    assert truth * (1 - 1e-9) <= calibrate(Gaussian, target).value <= truth * 1.0002
 
 
 @settings(max_examples=4, deadline=None)
 @given(st.floats(0.02, 0.4), st.integers(20, 400), st.floats(0.2, 10))
 def test_the_answer_is_on_the_safe_side_and_a_little_less_noise_is_not(q, steps, epsilon):
-    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, q, steps), EpsilonTarget(epsilon, 1e-5))
+    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, q, steps), EpsilonTarget(epsilon, 1e-5)).value
     assert SubsampledGaussian(noise, q, steps).profile().epsilon(1e-5).upper <= epsilon
     assert SubsampledGaussian(noise / 1.0003, q, steps).profile().epsilon(1e-5).upper > epsilon
 
 
 def test_a_mu_target_is_met_for_its_range():
-    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, 0.1, 150), MuTarget(1.0))
+    noise = calibrate(lambda sigma: SubsampledGaussian(sigma, 0.1, 150), MuTarget(1.0)).value
     assert 0.999 <= SubsampledGaussian(noise, 0.1, 150).profile().mu().upper <= 1.0
 
 
@@ -65,9 +65,9 @@ def test_noise_beside_a_fixed_part_keeps_the_whole_within_the_target():
     def make(sigma):
         return Composition((Gaussian(10.0), SubsampledGaussian(sigma, 0.1, 150)))
 
-    noise = calibrate(make, EpsilonTarget(1, 1e-5))
+    noise = calibrate(make, EpsilonTarget(1, 1e-5)).value
     assert make(noise).profile().epsilon(1e-5).upper <= 1
-    assert noise > calibrate(lambda sigma: SubsampledGaussian(sigma, 0.1, 150), EpsilonTarget(1, 1e-5))
+    assert noise > calibrate(lambda sigma: SubsampledGaussian(sigma, 0.1, 150), EpsilonTarget(1, 1e-5)).value
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_job_without_privacy_guarantees_nothing_and_says_so_in_json():
         (lambda: Composition((Gaussian(1.0), Gaussian(1.0, unit="record"))), "unit"),
         (lambda: Gaussian(1.0).profile().epsilon(0.0), "delta"),
         (lambda: SubsampledGaussian(1.0, 0.1, 9).profile().epsilon(1.0), "delta"),
-        (lambda: SubsampledGaussian(1.0, 0.1, 9).profile().delta(-1.0), "epsilon"),
+        (lambda: SubsampledGaussian(1.0, 0.1, 9).profile().delta(math.nan), "epsilon"),
         (lambda: Gaussian(1.0).profile().tradeoff([0.1, 1.1]), "alpha"),
         (lambda: mechanism_from_dict({"type": "Gaussian", "version": 99}), "version"),
         (

@@ -1,40 +1,89 @@
-"""Accounting: mechanisms, and every privacy number read off their trade-off curve.
+"""Accounting: mechanisms, and every privacy number read off their trade-off curve. NumPy and SciPy are all it needs.
 
 >>> profile = SubsampledGaussian(noise_multiplier=1.1, sampling_rate=0.02, steps=3000).profile()
->>> print(profile.epsilon(delta=1e-5))
-≤ 5.877
+>>> print(profile.epsilon(delta=1e-5), profile.power(0.01), profile.reconstruction(prior=1e-4))
+≤ 5.877 ≤ 0.1384 ≤ 0.006987
 """
 
-from reticent.accounting.calibration import AdvantageTarget, EpsilonTarget, MuTarget, Target, calibrate
+from reticent.accounting.calibration import Calibration, calibrate, two_step
+from reticent.accounting.comparison import Comparison, bayes_error, compare, delta_divergence
 from reticent.accounting.filters import Charge, Filter, GaussianFilter, RenyiFilter
+from reticent.accounting.gdp import GdpStatement, gdp_statement, mu_of_laplace, mu_of_pure_dp
+from reticent.accounting.loss import Loss, Masses
+from reticent.accounting.loss_bounds import Release
 from reticent.accounting.mechanisms import (
+    SHUFFLED,
+    BandedGaussian,
+    ComplexGaussian,
     Composition,
+    DiscreteGaussian,
+    DiscreteLoss,
+    FixedSizeGaussian,
     Gaussian,
+    Laplace,
     Mechanism,
+    RandomisedResponse,
+    Repetition,
     SubsampledGaussian,
     Unbounded,
+    WorstOf,
     mechanism_from_dict,
 )
 from reticent.accounting.profiles import PrivacyProfile
+from reticent.accounting.targets import (
+    AdvantageTarget,
+    EpsilonTarget,
+    ErrorRatesTarget,
+    MuTarget,
+    PrecisionTarget,
+    ReconstructionTarget,
+    Target,
+)
 from reticent.accounting.values import Certified, Estimate
 
 __all__ = [
     "AdvantageTarget",
+    "BandedGaussian",
+    "Calibration",
     "Certified",
     "Charge",
+    "Comparison",
+    "ComplexGaussian",
     "Composition",
+    "DiscreteGaussian",
+    "DiscreteLoss",
     "EpsilonTarget",
+    "ErrorRatesTarget",
     "Estimate",
     "Filter",
+    "FixedSizeGaussian",
     "Gaussian",
     "GaussianFilter",
+    "GdpStatement",
+    "Laplace",
+    "Loss",
+    "Masses",
     "Mechanism",
     "MuTarget",
+    "PrecisionTarget",
     "PrivacyProfile",
+    "RandomisedResponse",
+    "ReconstructionTarget",
+    "Release",
     "RenyiFilter",
+    "Repetition",
+    "SHUFFLED",
     "SubsampledGaussian",
     "Target",
     "Unbounded",
+    "WorstOf",
+    "bayes_error",
     "calibrate",
+    "compare",
+    "delta_divergence",
+    "gdp_statement",
     "mechanism_from_dict",
+    "mu_of_laplace",
+    "mu_of_pure_dp",
+    "two_step",
 ]

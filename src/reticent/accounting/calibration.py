@@ -1,178 +1,189 @@
-"""The noise that meets a target risk."""
+"""The noise, steps or sampling rate that meets a target risk."""
+
+from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from reticent.accounting.checks import require_open
-from reticent.accounting.gaussian import epsilon_at
+from reticent.accounting.loss_bounds import Release
 from reticent.accounting.mechanisms import Mechanism
+from reticent.accounting.mechanisms.mechanism import ACCURACY
+from reticent.accounting.plans import gaussian_mu
 from reticent.accounting.profiles import PrivacyProfile
+from reticent.accounting.targets import EpsilonTarget, Target
+from reticent.accounting.values import Certified
 from reticent.errors import InputError
 
 TOLERANCE = 1e-4
-SMALLEST, LARGEST = 0.01, 1000.0
+ROUGH = 1e-3
 BRACKET = 1.3
+Knob = Literal["noise_multiplier", "steps", "sampling_rate"]
+LIMITS: dict[Knob, tuple[float, float]] = {
+    "noise_multiplier": (1e-5, 1e4),
+    "steps": (1, 10_000_000),
+    "sampling_rate": (1e-9, 1.0),
+}
+
+_Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class EpsilonTarget:
-    """At most `epsilon` at `delta`."""
+class Calibration:
+    """The `value` of the knob that meets the target, and what the mechanism then has.
 
-    epsilon: float
-    delta: float
-
-    def __post_init__(self) -> None:
-        require_open("epsilon", self.epsilon, 0.0, math.inf)
-        require_open("delta", self.delta, 0.0, 1.0)
-
-    @property
-    def value(self) -> float:
-        """The number to stay below."""
-        return self.epsilon
-
-    def achieved(self, profile: PrivacyProfile) -> float:
-        """The guaranteed epsilon of a profile."""
-        return profile.epsilon(self.delta).safe
-
-    def gaussian_mu(self) -> float:
-        """The mu whose Gaussian mechanism just meets the target."""
-        low, high = 1e-9, 1e3
-        while high / low > 1.001:
-            middle = math.sqrt(low * high)
-            low, high = (low, middle) if epsilon_at(middle, self.delta) > self.epsilon else (middle, high)
-        return low
-
-    def __str__(self) -> str:
-        return f"epsilon {self.epsilon:g} at delta {self.delta:g}"
-
-
-@dataclass(frozen=True)
-class MuTarget:
-    """At most `mu` for tests whose two errors are at least `alpha_min`."""
-
-    mu: float
-    alpha_min: float = 1e-10
-
-    def __post_init__(self) -> None:
-        require_open("mu", self.mu, 0.0, math.inf)
-        require_open("alpha_min", self.alpha_min, 0.0, 0.5)
-
-    @property
-    def value(self) -> float:
-        """The number to stay below."""
-        return self.mu
-
-    def achieved(self, profile: PrivacyProfile) -> float:
-        """The guaranteed mu of a profile."""
-        return profile.mu(self.alpha_min).safe
-
-    def gaussian_mu(self) -> float:
-        """The target itself."""
-        return self.mu
-
-    def __str__(self) -> str:
-        return f"mu {self.mu:g}"
-
-
-@dataclass(frozen=True)
-class AdvantageTarget:
-    """At most `advantage` in membership inference.
-
-    An advantage alone bounds no attack at a low false-positive rate: report epsilon or mu beside it.
+    `violating` is the nearest value known to miss the target: the answer is at most that far from the best one. None
+    where the whole range meets it.
     """
 
-    advantage: float
-
-    def __post_init__(self) -> None:
-        require_open("advantage", self.advantage, 0.0, 1.0)
-
-    @property
-    def value(self) -> float:
-        """The number to stay below."""
-        return self.advantage
-
-    def achieved(self, profile: PrivacyProfile) -> float:
-        """The guaranteed advantage of a profile."""
-        return profile.advantage().safe
-
-    def gaussian_mu(self) -> float:
-        """mu = 2 Phi^-1((1 + advantage) / 2)."""
-        from scipy.special import ndtri
-
-        return 2 * float(ndtri((1 + self.advantage) / 2))
-
-    def __str__(self) -> str:
-        return f"advantage {self.advantage:g}"
+    value: float
+    mechanism: Mechanism
+    profile: PrivacyProfile
+    achieved: Certified
+    violating: float | None
 
 
-Target = EpsilonTarget | MuTarget | AdvantageTarget
+def calibrate(make: Callable[[float], Mechanism], target: Target, knob: Knob = "noise_multiplier") -> Calibration:
+    """Least noise, or most steps, or largest sampling rate, certified to meet `target`; within 1e-4 relative of it.
 
-
-def calibrate(make: Callable[[float], Mechanism], target: Target) -> float:
-    """Smallest noise multiplier certified to meet `target`: never below it, and within 1e-4 relative above.
-
-    `make` builds the mechanism for a noise multiplier and may return a `Composition`, of which the rest stays fixed.
-    The search starts from the central-limit guess mu = q sqrt(T (e^(1/sigma^2) - 1)) (Dong, Roth and Su, 2022)
-    and brackets it by factors of 1.3.
+    `make` builds the mechanism for a value of the knob and may return a `Composition`, of which the rest stays fixed;
+    steps come as whole numbers. Noise is sought from the central-limit guess mu = q sqrt(T (e^(1/sigma^2) - 1)) (Dong,
+    Roth and Su, 2022), first on a rough curve, and always ends on the safe side of the fine one.
 
     Raises:
-        InputError: no noise multiplier between 0.01 and 1000 is the answer.
+        InputError: nothing in range is the answer: noise 1e-5 to 10,000, steps 1 to 10 million, rate 1e-9 to 1.
     """
-
-    def excess(noise: float) -> float:
-        return math.log(max(target.achieved(make(noise).profile()), 1e-300) / target.value)
-
-    low, high = _bracket(excess, _first_guess(make, target), target)
-    # Secants of the logarithm, a little to either side in turn, so that the bracket closes from both ends.
-    for aim in itertools.cycle((0.4 * TOLERANCE, -0.4 * TOLERANCE)):
-        width = math.log(high[0] / low[0])
-        if width <= TOLERANCE:
-            break
-        secant = width * low[1] / (low[1] - high[1])
-        point = low[0] * math.exp(min(0.95 * width, max(0.05 * width, secant + aim)))
-        value = excess(point)
-        low, high = ((point, value), high) if value > 0 else (low, (point, value))
-    return high[0]
+    search = _Search(make, target, knob)
+    safe, violating = search.run()
+    mechanism = make(safe)
+    profile = mechanism.profile()
+    return Calibration(safe, mechanism, profile, target.achieved(profile), violating)
 
 
-def _bracket(
-    excess: Callable[[float], float], guess: float, target: Target
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(noise, excess) on either side of the target, never far below the guess, where accounting is slow."""
-    point, value = guess, excess(guess)
-    direction = BRACKET if value > 0 else 1 / BRACKET
-    while True:
-        following = min(LARGEST, max(SMALLEST, point * direction))
-        if following == point:
-            raise InputError(
-                f"{target} is out of reach with a noise multiplier between {SMALLEST:g} and {LARGEST:g}; "
-                f"{'relax the target or take fewer steps' if value > 0 else 'tighten the target'}"
-            )
-        value_there = excess(following)
-        if value > 0 >= value_there:
-            return (point, value), (following, value_there)
-        if value_there > 0 >= value:
-            return (following, value_there), (point, value)
-        point, value = following, value_there
+def two_step(make: Callable[[float], Mechanism], target: Target, delta: float) -> Calibration | None:
+    """The noise of the usual route: the epsilon at `delta` that implies the target, then the noise for that epsilon.
+
+    None where no epsilon at this delta implies the target, or none within range.
+
+    Raises:
+        InputError: delta is not between 0 and 1.
+    """
+    require_open("delta", delta, 0.0, 1.0)
+    epsilon = target.implied_epsilon(delta)
+    if not epsilon:
+        return None
+    try:
+        return calibrate(make, EpsilonTarget(epsilon, delta))
+    except InputError:
+        return None
 
 
-def _first_guess(make: Callable[[float], Mechanism], target: Target) -> float:
-    wanted = target.gaussian_mu()
-    low, high = SMALLEST, LARGEST
-    while high / low > 1.01:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if _central_limit_mu(make(middle)) > wanted else (low, middle)
-    return high
+@dataclass(frozen=True)
+class _Search:
+    """Looks for the answer along a strength that privacy grows with: the noise, or 1 / steps, or 1 / sampling rate."""
+
+    make: Callable[[float], Mechanism]
+    target: Target
+    knob: Knob
+
+    def value(self, strength: float) -> float:
+        """The knob's value."""
+        if self.knob == "noise_multiplier":
+            return strength
+        least, most = LIMITS[self.knob]
+        value = min(most, max(least, 1 / strength))
+        return round(value) if self.knob == "steps" else value
+
+    @property
+    def limits(self) -> _Point:
+        """Weakest and strongest."""
+        least, most = LIMITS[self.knob]
+        return (least, most) if self.knob == "noise_multiplier" else (1 / most, 1 / least)
+
+    def excess(self, strength: float, accuracy: float) -> float:
+        """Logarithm of what is achieved over what is wanted; <= 0 is safe."""
+        achieved = self.target.achieved(self.make(self.value(strength)).profile(accuracy)).upper
+        return math.log(max(achieved, 1e-300) / self.target.value)
+
+    def run(self) -> tuple[float, float | None]:
+        """(safe, violating) values of the knob."""
+        rough, _ = self.narrow(self.first_guess(), BRACKET, 30 * TOLERANCE, ROUGH)
+        safe, violating = self.narrow(rough, 1 + 20 * TOLERANCE, TOLERANCE, ACCURACY)
+        if violating is None:
+            return self.value(safe), None
+        if self.knob != "steps":
+            return self.value(safe), self.value(violating)
+        low, high = int(self.value(safe)), int(self.value(violating))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.excess(1 / middle, ACCURACY) <= 0 else (low, middle)
+        return low, high
+
+    def narrow(self, guess: float, factor: float, tolerance: float, accuracy: float) -> tuple[float, float | None]:
+        """(safe, violating) strengths, the first at most `tolerance` above the second; by secants of the logarithm.
+
+        The secants aim a little to either side in turn, so that the bracket closes from both ends.
+        """
+        low, high = self.bracket(guess, factor, accuracy)
+        if low is None:
+            return high[0], None
+        for aim in itertools.cycle((0.4 * tolerance, -0.4 * tolerance)):
+            width = math.log(high[0] / low[0])
+            if width <= tolerance or self.value(low[0]) == self.value(high[0]):
+                break
+            secant = width * low[1] / (low[1] - high[1]) if math.isfinite(low[1]) else width / 2
+            point = low[0] * math.exp(min(0.95 * width, max(0.05 * width, secant + aim)))
+            value = self.excess(point, accuracy)
+            low, high = ((point, value), high) if value > 0 else (low, (point, value))
+        return high[0], low[0]
+
+    def bracket(self, guess: float, factor: float, accuracy: float) -> tuple[_Point | None, _Point]:
+        """(strength, excess) on either side of the target, never far below the guess, where accounting is slow.
+
+        No violating one where the weakest value that there is meets the target; for noise that is an error.
+        """
+        weakest, strongest = self.limits
+        point, value = guess, self.excess(guess, accuracy)
+        up = value > 0
+        while True:
+            following = min(strongest, max(weakest, point * (factor if up else 1 / factor)))
+            if following == point:
+                if up or self.knob == "noise_multiplier":
+                    raise InputError(self.out_of_reach(up))
+                return None, (point, value)
+            value_there = self.excess(following, accuracy)
+            if value > 0 >= value_there:
+                return (point, value), (following, value_there)
+            if value_there > 0 >= value:
+                return (following, value_there), (point, value)
+            point, value, factor = following, value_there, factor**1.5
+
+    def out_of_reach(self, unmet: bool) -> str:
+        """What to say where nothing in range is the answer."""
+        least, most = LIMITS[self.knob]
+        remedy = "relax the target or spend less elsewhere" if unmet else "tighten the target"
+        return f"{self.target} is out of reach with {self.knob} between {least:g} and {most:g}; {remedy}"
+
+    def first_guess(self) -> float:
+        """Where the central limit theorem would have it."""
+        wanted = self.target.gaussian_mu()
+        low, high = self.limits
+        while high / low > 1.01:
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if _central_limit_mu(self.make(self.value(middle))) > wanted else (low, middle)
+        return high
 
 
 def _central_limit_mu(mechanism: Mechanism) -> float:
-    if mechanism.sampled_steps is None:
+    if mechanism.plans is None:
         return math.inf
-    return math.sqrt(
-        sum(
-            count * (rate**2 * math.expm1(min(700.0, sigma**-2)) if rate < 1 else sigma**-2)
-            for sigma, rate, count in mechanism.sampled_steps
-        )
-    )
+    return max(math.sqrt(sum(_squared_index(release) for release in plan)) for plan in mechanism.plans)
+
+
+def _squared_index(release: Release) -> float:
+    """T / sigma^2 of plain Gaussians, else T chi^2, which is T q^2 (e^(1/sigma^2) - 1) for sampled ones."""
+    plain = gaussian_mu((release,))
+    return release.times * math.expm1(min(600.0, release.loss.log_moment(2))) if plain is None else plain**2

@@ -1,136 +1,189 @@
-"""Composition of privacy-loss distributions by FFT, with every numerical error bounded and added."""
+"""Composition of distributions on the integers by FFT, with every numerical error bounded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from reticent.accounting.loss_cells import LossPmf
-
-FloatArray = npt.NDArray[np.float64]
+from reticent.accounting.discretise import Pmf
+from reticent.accounting.loss import FloatArray
 
 UNIT_ROUNDOFF = 2.0**-53
 OUTSIDE = 1e-17  # tilted mass allowed outside the FFT window, on each side
+ROUGHLY = 4096
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """One step's loss distribution, and how often it is composed."""
+    """One release's distribution, and how often it is composed."""
 
-    pmf: LossPmf
-    steps: int
+    pmf: Pmf
+    times: int
 
 
 @dataclass(frozen=True)
-class Divergences:
-    """delta of a composed loss distribution at losses (first + i) * grid, and the error it may have.
-
-    The true value lies within `error` of `value` up to the factor e^(+-`relative`), for epsilons inside the window.
+class Bounded:
+    """e^`log_scale` * `value` at the integers first, first + 1, …: the truth lies within e^`log_scale` * `error`, up to
+    a factor e^(+-relative).
     """
 
     first: int
+    log_scale: FloatArray
     value: FloatArray
-    error: FloatArray
+    error: float
     relative: float
-    infinite: float
+
+    @property
+    def log_upper(self) -> FloatArray:
+        """Logarithm of an upper bound."""
+        return np.asarray(self.log_scale + np.log(np.maximum(self.value, 0.0) + self.error) + self.relative)
+
+    @property
+    def log_lower(self) -> FloatArray:
+        """Logarithm of a lower bound."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.log_scale + np.log(np.maximum(self.value - self.error, 0.0)) - self.relative)
 
 
-def log_moment(parts: Sequence[Repeated], grid: float, order: float) -> float:
-    """Cumulant generating function K(order) = sum_j T_j log E e^(order L_j) of the composed loss."""
-    return sum(part.steps * _log_moment(part.pmf, grid, order) for part in parts)
+@dataclass(frozen=True)
+class Composed:
+    """Distribution of a sum of independent integers, tilted by e^(`tilt` * sum) and normalised, on a window.
 
-
-def compose(parts: Sequence[Repeated], grid: float, tilt: float) -> Divergences:
-    """delta(epsilon) = E(1 - e^(epsilon - L))_+ of the composed loss L, computed under masses tilted by e^(tilt * L).
-
-    delta(epsilon) = e^(K(c) - c epsilon) E_c[e^(-c y) (1 - e^(-y)); y = L - epsilon > 0] with c = `tilt`: the error of
-    the FFT becomes small against delta itself wherever the tilted losses are near epsilon. With u the unit roundoff,
-    a transform of length N of masses that sum to 1 errs by at most e = 8 u log2 N in every output (Higham, 2002,
-    section 24.1), hence the product of T_j-th powers by the difference of products, frequency by frequency; by Parseval
-    and Cauchy-Schwarz a sum of outputs with weights of at most w errs by at most w times the 2-norm of those. Mass
-    that wraps around is bounded by Chernoff.
+    `noise` bounds the sum of its errors, whatever weights in [0, 1] it is summed with; `log_scale` is K(tilt), the
+    logarithm of what it was normalised by.
     """
-    from scipy import fft  # imported here, as `lfilter` below: accounting is to import in well under a second
 
-    tilted = [Repeated(_tilt(part.pmf, grid, tilt), part.steps) for part in parts]
-    low, high = window(tilted, grid)
+    first: int
+    masses: FloatArray
+    tilt: float
+    log_scale: float
+    noise: float
+    relative: float
+
+    def tail(self) -> Bounded:
+        """P(S >= k)."""
+        return self._weighted(_discounted_sum(self.masses, self.tilt), 1.0, self.tilt)
+
+    def divergence(self, grid: float) -> Bounded:
+        """E(1 - e^(grid (k - S)))_+, the delta at loss k * grid if grid * S is a privacy loss."""
+        above = _discounted_sum(self.masses, self.tilt) - _discounted_sum(self.masses, self.tilt + grid)
+        order = self.tilt / grid
+        # max over y of e^(-order y) (1 - e^-y)
+        weight = math.exp(order * math.log(order / (1 + order)) - math.log1p(order)) if order else 1.0
+        return self._weighted(above, weight, self.tilt)
+
+    def _weighted(self, sums: FloatArray, weight: float, rate: float) -> Bounded:
+        length = len(sums)
+        summation = 8 * UNIT_ROUNDOFF * min(length, 1 / -math.expm1(-rate) if rate else math.inf)
+        exponent = self.log_scale - self.tilt * np.arange(self.first, self.first + length, dtype=np.float64)
+        return Bounded(self.first, exponent, sums, weight * self.noise + summation, self.relative)
+
+
+def log_moment(parts: Sequence[Repeated], order: float) -> float:
+    """Cumulant generating function K(order) = sum_j T_j log E e^(order S_j)."""
+    return sum(part.times * _log_moment(part.pmf, order) for part in parts)
+
+
+def compose(parts: Sequence[Repeated], tilt: float) -> Composed:
+    """Distribution of the sum under masses tilted by e^(tilt * S), where tails near the tilted mean keep accuracy.
+
+    With u the unit roundoff, a transform of length N of masses that sum to 1 errs by at most e = 8 u log2 N in every
+    output (Higham, 2002, section 24.1), hence the product of T_j-th powers by the difference of products, frequency by
+    frequency; by Parseval and Cauchy-Schwarz a sum of outputs with weights of at most w errs by at most w times the
+    2-norm of those. Mass that wraps around is bounded by Chernoff.
+    """
+    from scipy import fft  # imported here: accounting is to import in well under a second
+
+    tilted = [Repeated(_tilt(part.pmf, tilt), part.times) for part in parts]
+    low, high = window(tilted)
     length = fft.next_fast_len(max(high - low + 1, *(len(part.pmf.probabilities) for part in tilted)), real=True)
     masses, noise = _power(tilted, length)
-    origin = sum(part.steps * part.pmf.first for part in tilted)
-    masses = np.roll(masses, origin - low)
-
-    largest_weight = math.exp(tilt * math.log(tilt / (1 + tilt)) - math.log1p(tilt)) if tilt else 1.0
-    summation = 8 * UNIT_ROUNDOFF * min(length, 1 / -math.expm1(-tilt * grid) if tilt else math.inf)
-    above = _discounted_sum(masses, tilt * grid) - _discounted_sum(masses, (1 + tilt) * grid)
-    exponent = log_moment(parts, grid, tilt) - tilt * grid * np.arange(low, low + length)
-    usable = exponent < 600.0
-    scale = np.where(usable, np.exp(np.minimum(exponent, 600.0)), math.inf)
-    largest_loss = max(
-        abs(loss) * grid for part in parts for loss in (part.pmf.first, part.pmf.first + len(part.pmf.probabilities))
+    origin = sum(part.times * part.pmf.first for part in tilted)
+    largest = max(
+        abs(position)
+        for part in parts
+        for position in (part.pmf.first, part.pmf.first + len(part.pmf.log_probabilities))
     )
-    steps = sum(part.steps for part in parts)
-    return Divergences(
+    times = sum(part.times for part in parts)
+    return Composed(
         first=low,
-        value=np.multiply(scale, above, out=np.zeros_like(above), where=usable),
-        error=scale * (largest_weight * (noise + 2 * OUTSIDE) + summation),
-        relative=steps * 16 * UNIT_ROUNDOFF * (50 + tilt * largest_loss),
-        infinite=-math.expm1(sum(part.steps * math.log1p(-part.pmf.infinite) for part in parts)),
+        masses=np.roll(masses, origin - low),
+        tilt=tilt,
+        log_scale=log_moment(parts, tilt),
+        noise=noise + 2 * OUTSIDE,
+        relative=times * 16 * UNIT_ROUNDOFF * (50 + tilt * largest),
     )
 
 
-def window(parts: Sequence[Repeated], grid: float) -> tuple[int, int]:
-    """Losses, in grid steps, outside which the composed loss has mass of at most `OUTSIDE` on each side (Chernoff)."""
-    deviation = _deviation(parts, grid)
-    orders = math.sqrt(-2 * math.log(OUTSIDE)) / deviation * 2.0 ** np.arange(-4, 3)
-    lowest = sum(part.steps * part.pmf.first for part in parts)
-    highest = sum(part.steps * (part.pmf.first + len(part.pmf.probabilities) - 1) for part in parts)
-    tops = [(log_moment(parts, grid, order) - math.log(OUTSIDE)) / order for order in orders]
-    bottoms = [-(log_moment(parts, grid, -order) - math.log(OUTSIDE)) / order for order in orders]
-    return max(lowest, math.floor(max(bottoms) / grid) - 1), min(highest, math.ceil(min(tops) / grid) + 1)
+def window(parts: Sequence[Repeated]) -> tuple[int, int]:
+    """Integers outside which the sum has mass of at most `OUTSIDE` on each side (Chernoff)."""
+    rough = _rough_moment(parts)
+    orders = math.sqrt(-2 * math.log(OUTSIDE)) / _deviation(parts) * 2.0 ** np.arange(-4, 3)
+    up = min(orders, key=lambda order: (rough(order) - math.log(OUTSIDE)) / order)
+    down = min(orders, key=lambda order: (rough(-order) - math.log(OUTSIDE)) / order)
+    top = (log_moment(parts, up) - math.log(OUTSIDE)) / up
+    bottom = -(log_moment(parts, -down) - math.log(OUTSIDE)) / down
+    lowest = sum(part.times * part.pmf.first for part in parts)
+    highest = sum(part.times * (part.pmf.first + len(part.pmf.log_probabilities) - 1) for part in parts)
+    return max(lowest, math.floor(bottom) - 1), min(highest, math.ceil(top) + 1)
 
 
-def tilt_for(parts: Sequence[Repeated], grid: float, log_probability: float) -> float:
+def tilt_for(parts: Sequence[Repeated], log_probability: float) -> float:
     """Tilt at which the rate c K'(c) - K(c) is about -`log_probability` (Cramér), by bisection; the rate grows with c.
 
-    The tilted losses then lie where the upper tail of the composed loss has about that log probability.
+    The tilted sum then lies where its upper tail has about that log probability.
     """
-    deviation = _deviation(parts, grid)
+    deviation = _deviation(parts)
+    rough = _rough_moment(parts)
     low, high = 0.0, math.inf
-    normal = order = math.sqrt(-2 * log_probability) / deviation  # the answer for a normal loss
+    normal = order = math.sqrt(-2 * log_probability) / deviation  # the answer for a normal sum
     for _ in range(60):
-        moment = log_moment(parts, grid, order)
-        slope = (log_moment(parts, grid, order * 1.0001) - moment) / (order * 0.0001)
+        moment = rough(order)
+        slope = (rough(order * 1.0001) - moment) / (order * 0.0001)
         rate = (order * slope - moment) / -log_probability
-        if 0.8 < rate < 1.25 or order > 1000 * normal:  # a loss bounded from above may never reach the rate
+        if 0.8 < rate < 1.25 or order > 1000 * normal:  # a sum bounded from above may never reach the rate
             break
         low, high = (order, high) if rate < 1 else (low, order)
         order = 2 * order if math.isinf(high) else math.sqrt(low * high) if low else high / 2
     return order
 
 
-def _deviation(parts: Sequence[Repeated], grid: float) -> float:
-    return grid * max(1.0, math.sqrt(sum(part.steps * part.pmf.variance for part in parts)))
+def _deviation(parts: Sequence[Repeated]) -> float:
+    return max(1.0, math.sqrt(sum(part.times * part.pmf.variance for part in parts)))
 
 
-def _losses(pmf: LossPmf, grid: float) -> FloatArray:
-    return np.arange(pmf.first, pmf.first + len(pmf.probabilities), dtype=np.float64) * grid
+def _rough_moment(parts: Sequence[Repeated]) -> Callable[[float], float]:
+    """`log_moment` of masses that were moved to the middle of blocks: good enough to look for orders with, and fast."""
+    blocks = []
+    for part in parts:
+        size = max(1, len(part.pmf.log_probabilities) // ROUGHLY)
+        starts = np.arange(0, len(part.pmf.log_probabilities), size, dtype=np.intp)
+        sums = np.logaddexp.reduceat(part.pmf.log_probabilities, starts)
+        blocks.append((part.times, np.asarray(part.pmf.first + starts + (size - 1) / 2, dtype=np.float64), sums))
+    return lambda order: math.fsum(times * _log_sum(order * positions, sums) for times, positions, sums in blocks)
 
 
-def _log_moment(pmf: LossPmf, grid: float, order: float) -> float:
-    exponents = order * _losses(pmf, grid)
-    # expm1 keeps the cumulant of a nearly constant loss: log E e^x with E e^x - 1 tiny.
-    if np.abs(exponents).max() < 1:
+def _positions(pmf: Pmf) -> FloatArray:
+    return np.arange(pmf.first, pmf.first + len(pmf.log_probabilities), dtype=np.float64)
+
+
+def _log_moment(pmf: Pmf, order: float) -> float:
+    exponents = order * _positions(pmf)
+    # expm1 keeps the cumulant of a nearly constant sum: log E e^x with E e^x - 1 tiny.
+    if max(abs(exponents[0]), abs(exponents[-1])) < 1:
         return math.log1p(float(pmf.probabilities @ np.expm1(exponents)) + float(pmf.probabilities.sum() - 1))
-    log_terms = exponents + pmf.log_probabilities
+    return _log_sum(exponents, pmf.log_probabilities)
+
+
+def _log_sum(exponents: FloatArray, log_probabilities: FloatArray) -> float:
+    log_terms = exponents + log_probabilities
     top = float(log_terms.max())
     return top + math.log(float(np.exp(log_terms - top).sum()))
 
 
-def _tilt(pmf: LossPmf, grid: float, tilt: float) -> LossPmf:
-    exponents = tilt * _losses(pmf, grid) + pmf.log_probabilities - _log_moment(pmf, grid, tilt)
-    return LossPmf(pmf.first, np.exp(exponents), 0.0)
+def _tilt(pmf: Pmf, tilt: float) -> Pmf:
+    return Pmf(pmf.first, tilt * _positions(pmf) + pmf.log_probabilities - _log_moment(pmf, tilt))
 
 
 def _power(parts: Sequence[Repeated], length: int) -> tuple[FloatArray, float]:
@@ -143,11 +196,12 @@ def _power(parts: Sequence[Repeated], length: int) -> tuple[FloatArray, float]:
     for part in parts:
         spectrum = fft.rfft(part.pmf.probabilities, length)
         size = np.maximum(np.abs(spectrum), 1e-300)
-        log_size += part.steps * np.log(size)
-        phase += part.steps * np.angle(spectrum)
-        log_bound += part.steps * np.log(size + transform_error)
-        rounding = 8 * UNIT_ROUNDOFF * (4 + np.abs(np.log(size)))
-        relative += part.steps * (transform_error / (size + transform_error) + rounding)
+        log = np.log(size)
+        log_size += part.times * log
+        phase += part.times * np.angle(spectrum)
+        log_bound += part.times * (log + np.log1p(transform_error / size))
+        rounding = 8 * UNIT_ROUNDOFF * (4 + np.abs(log))
+        relative += part.times * (transform_error / (size + transform_error) + rounding)
     magnitude = np.exp(log_size)
     masses = fft.irfft(magnitude * np.exp(1j * phase), length)
     error = np.exp(log_bound) * relative
@@ -156,7 +210,16 @@ def _power(parts: Sequence[Repeated], length: int) -> tuple[FloatArray, float]:
 
 
 def _discounted_sum(values: FloatArray, rate: float) -> FloatArray:
-    """sum over j >= i of values[j] e^(-rate (j - i)), for every i."""
-    from scipy.signal import lfilter
-
-    return np.asarray(lfilter([1.0], [1.0, -math.exp(-rate)], values[::-1])[::-1])
+    """sum over j >= i of values[j] e^(-rate (j - i)), for every i, in blocks whose weights do not overflow."""
+    block = min(len(values), max(1, int(500 / rate)) if rate else len(values))
+    padded = np.zeros(-(-len(values) // block) * block)
+    padded[: len(values)] = values
+    weights = np.exp(-rate * np.arange(block))
+    sums = (padded.reshape(-1, block) * weights)[:, ::-1].cumsum(axis=1)[:, ::-1] / weights
+    carry, whole = 0.0, math.exp(-rate * block)
+    carries = np.zeros(len(sums))
+    for row in range(len(sums) - 1, -1, -1):
+        carries[row] = carry
+        carry = float(sums[row, 0]) + whole * carry
+    sums += np.outer(carries, np.exp(-rate * np.arange(block, 0, -1)))
+    return np.asarray(sums.ravel()[: len(values)])

@@ -1,61 +1,164 @@
-"""Certified bounds on a privacy profile at equally spaced epsilons, and the trade-off curve dual to them."""
+"""Certified bounds on one order of a neighbouring pair, and the trade-off curve dual to them."""
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from reticent.accounting.gaussian import log_delta
+from reticent.accounting.loss import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
-
-MU_POINTS = 2**16
+MAX_POINTS = 2**22
+MU_POINTS = 2**13
+MU_WIDTH = 1e-5
 
 
 @dataclass(frozen=True)
-class Curve:
-    """lower[k] <= delta(k * grid) <= upper[k], both non-increasing; the worse of removal and addition.
+class Tests:
+    """Tests that the adversary has, by one statistic with ever lower thresholds.
+
+    The logarithm of a test's false-positive rate is at most `log_alpha`, its true-positive rate at least `power`; both
+    increase.
+    """
+
+    log_alpha: FloatArray
+    power: FloatArray
+
+    @cached_property
+    def alpha(self) -> FloatArray:
+        """False-positive rates."""
+        return np.exp(self.log_alpha)
+
+    def delta(self, epsilon: float) -> float:
+        """Lower bound on delta(epsilon): the best power - e^epsilon alpha."""
+        return float((self.power - np.exp(np.minimum(epsilon + self.log_alpha, 1.0))).max(initial=0.0))
+
+    def deltas(self, epsilons: FloatArray) -> FloatArray:
+        """Lower bounds on delta at many epsilons, by a well-chosen test each."""
+        if not len(self.power):
+            return np.zeros_like(epsilons)
+        log_alpha, power = self.log_alpha[::-1], self.power[::-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = np.log(-np.diff(power)) - log_alpha[:-1] - np.log(-np.expm1(np.diff(log_alpha)))
+        found = [
+            power[best] - np.exp(np.minimum(epsilons + log_alpha[best], 1.0))
+            for best in _places(np.nan_to_num(slopes, nan=-math.inf), epsilons)
+        ]
+        return np.maximum(0.0, np.maximum(*found))
+
+    def epsilon(self, delta: float) -> float:
+        """Lower bound on the smallest epsilon >= 0 with delta(epsilon) <= delta: no test may beat it."""
+        useful = self.power > delta
+        return float((np.log(self.power[useful] - delta) - self.log_alpha[useful]).max(initial=0.0))
+
+    def mu(self, alpha_min: float) -> float:
+        """Largest Phi^-1(power) - Phi^-1(alpha) among the tests whose two errors are at least alpha_min."""
+        chosen = (self.alpha >= alpha_min) & (1 - self.power >= alpha_min) & (self.power > 0)
+        return float((ndtri(self.power[chosen]) - ndtri(self.alpha[chosen])).max(initial=0.0))
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of one order of the pair: `upper[k]` >= delta(k * grid), non-increasing, and tests.
 
     `upper` holds between grid points too if interpolated linearly in e^epsilon.
     """
 
     grid: float
-    lower: FloatArray
     upper: FloatArray
+    tests: tuple[Tests, ...]
+
+    @classmethod
+    def worse(cls, *sides: "Side") -> "Side":
+        """What holds for the worse of several, each with its own tests."""
+        return cls._joint(sides, np.maximum)
+
+    @classmethod
+    def tighter(cls, *sides: "Side") -> "Side":
+        """What several sets of bounds on the same order say together."""
+        return cls._joint(sides, np.minimum)
+
+    @classmethod
+    def _joint(cls, sides: "tuple[Side, ...]", choose: np.ufunc) -> "Side":
+        if len(sides) == 1:
+            return sides[0]
+        reach = max(len(side.upper) * side.grid for side in sides)
+        grid = max(min(side.grid for side in sides), reach / MAX_POINTS)
+        uppers = [side._upper_on(grid, math.ceil(reach / grid * (1 - 1e-12))) for side in sides]
+        tests = tuple(tests for side in sides for tests in side.tests)
+        return cls(grid, np.minimum.accumulate(choose.reduce(uppers)), tests)
 
     @property
     def epsilons(self) -> FloatArray:
-        """The epsilons, from 0."""
+        """The epsilons of `upper`, from 0."""
         return np.arange(len(self.upper), dtype=np.float64) * self.grid
+
+    def _upper_on(self, grid: float, length: int) -> FloatArray:
+        """`upper` on another grid, by its own interpolation where e^epsilon does not overflow, else by the left end."""
+        if grid == self.grid:
+            padding = np.full(max(0, length - len(self.upper)), self.upper[-1])
+            return np.asarray(np.append(self.upper, padding)[:length])
+        at = np.arange(length) * grid
+        left: FloatArray = self.upper[np.minimum((at / self.grid * (1 - 1e-15)).astype(int), len(self.upper) - 1)]
+        if self.epsilons[-1] > 700:
+            return left
+        return np.asarray(
+            np.minimum(left, np.interp(np.expm1(np.minimum(at, 700.0)), np.expm1(self.epsilons), self.upper))
+        )
 
     def delta(self, epsilon: float) -> tuple[float, float]:
         """Bounds on delta at any epsilon >= 0."""
         index = int(epsilon / self.grid)
-        if index + 1 >= len(self.upper):
-            return 0.0, float(self.upper[-1])
-        share = min(1.0, math.expm1(max(0.0, epsilon - index * self.grid)) / math.expm1(self.grid))
-        upper = self.upper[index] + share * (self.upper[index + 1] - self.upper[index])
-        return float(self.lower[math.ceil(epsilon / self.grid)]), float(upper)
+        upper = float(self.upper[-1])
+        if index + 1 < len(self.upper):
+            share = math.expm1(max(0.0, epsilon - index * self.grid)) / math.expm1(self.grid) if self.grid < 600 else 0
+            upper = float(self.upper[index] + min(1.0, share) * (self.upper[index + 1] - self.upper[index]))
+        lower = max(tests.delta(epsilon) for tests in self.tests) * (1 - 1e-12)
+        return min(lower, upper), upper
 
     def epsilon(self, delta: float) -> tuple[float, float]:
-        """Bounds on the smallest epsilon >= 0 with delta(epsilon) <= delta; infinite where the curve does not reach."""
-        reached = len(self.lower) - int(np.searchsorted(self.lower[::-1], delta))
-        lower = max(0, reached - 1) * self.grid
+        """Bounds on the smallest epsilon >= 0 with delta(epsilon) <= delta; infinite where `upper` does not reach."""
+        lower = max(tests.epsilon(delta) for tests in self.tests) * (1 - 1e-12)
         index = len(self.upper) - int(np.searchsorted(self.upper[::-1], delta, side="right"))
         if index == len(self.upper):
             return lower, math.inf
         if index == 0:
-            return lower, 0.0
+            return 0.0, 0.0
         before, after = self.upper[index - 1], self.upper[index]
         share = (before - delta) / (before - after)
-        epsilon = (index - 1) * self.grid + math.log1p(share * math.expm1(self.grid))
-        # Rounded up past the round-off of other accountants on the same grid, so that a recomputation is never above.
-        return lower, float(epsilon) * (1 + 1e-7)
+        step = math.log1p(share * math.expm1(self.grid)) if self.grid < 600 else self.grid
+        return lower, float((index - 1) * self.grid + step) * (1 + 1e-12)
 
-    def _slopes(self) -> FloatArray:
-        return np.exp(self.epsilons[: int(700 / self.grid)])
+    def lower(self, epsilons: FloatArray) -> FloatArray:
+        """Lower bounds on delta at many epsilons >= 0."""
+        return np.asarray(np.maximum.reduce([tests.deltas(epsilons) for tests in self.tests]) * (1 - 1e-12))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The trade-off curve f; slopes steeper than -1 come from one order of the pair and flatter ones from the other.
+
+    For the worse of both orders `steep` and `flat` are the same, and f is symmetric.
+    """
+
+    steep: Side
+    flat: Side
+
+    @cached_property
+    def _lines(self) -> tuple[FloatArray, ...]:
+        """Slopes e^epsilon with intercepts and the alphas at which the next takes over, steep then flat."""
+        length = max(1, int(700 / self.steep.grid))
+        slopes = np.exp(self.steep.epsilons[:length])
+        steep = self.steep.upper[:length]
+        flat_slopes = np.exp(-self.flat.epsilons[:length])
+        heights = (self.flat.upper[:length] - 1) * flat_slopes
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (
+                *(slopes, steep, np.nan_to_num(np.diff(steep) / np.diff(slopes))),
+                *(flat_slopes, heights, np.nan_to_num(-np.diff(heights) / np.diff(flat_slopes))),
+            )
 
     def best_test(self, alpha: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Lower bound on the type II error f(alpha), upper bound on the power 1 - f(alpha); each accurate where small.
@@ -63,81 +166,76 @@ class Curve:
         f(alpha) = max over epsilon >= 0 of max(0, 1 - delta - e^epsilon alpha, e^-epsilon (1 - delta - alpha))
         (Dong, Roth and Su, 2022). Any epsilon gives a valid bound; the best one is found by bisection.
         """
-        slopes = self._slopes()
-        deltas = self.upper[: len(slopes)]
-        steep = _least(deltas, slopes, np.diff(deltas) / np.diff(slopes), alpha, -alpha)
-        heights = (deltas - 1) / slopes
-        flat = -_least(heights, 1 / slopes, -np.diff(heights) / np.diff(1 / slopes), alpha, alpha)
-        return np.maximum(0.0, np.maximum(1 - steep, flat)), np.minimum(1.0, np.minimum(steep, 1 - flat))
+        slopes, steep, steep_next, flat_slopes, heights, flat_next = self._lines
+        above = _least(steep, slopes, steep_next, alpha, -alpha)
+        below = -_least(heights, flat_slopes, flat_next, alpha, alpha)
+        return np.maximum(0.0, np.maximum(1 - above, below)), np.minimum(1.0, np.minimum(above, 1 - below))
 
-    def miss_from_above(self, alpha: float) -> float:
-        """Upper bound on f(alpha): the same maximum, delta at the right end of each cell, e^epsilon at its left."""
-        slopes = self._slopes()
-        hits = 1 - np.append(self.lower[1 : len(slopes)], 0.0)
-        bound = max(0.0, float((hits - slopes * alpha).max()), float(((hits - alpha) / slopes).max()))
-        return min(1 - alpha, bound * (1 + 1e-12))
+    def miss_from_above(self, alpha: FloatArray) -> FloatArray:
+        """Upper bound on f(alpha): what the tests of both sides achieve, mixed at random between neighbours."""
+        misses = 1 - alpha
+        for tests in self.steep.tests:
+            misses = np.minimum(misses, 1 - np.interp(alpha, *_with_ends(tests)))
+        for tests in self.flat.tests:
+            alphas, powers = _with_ends(tests)
+            misses = np.minimum(misses, np.interp(alpha, (1 - powers)[::-1], alphas[::-1]))
+        if self.steep is self.flat:  # f is convex: between a test and its mirror image it lies below the straight line
+            for tests in self.steep.tests:
+                best = int(np.argmax(np.append(tests.power - tests.alpha, 0.0)))
+                if best < len(tests.power):
+                    one, other = sorted((float(tests.alpha[best]), 1 - float(tests.power[best])))
+                    chord = np.where((alpha >= one) & (alpha <= other), one + other - alpha, 1.0)
+                    misses = np.minimum(misses, chord)
+        return np.minimum(misses * (1 + 1e-12) + 1e-300, 1 - alpha)
 
-    def power_from_below(self, alpha: float) -> float:
-        """Lower bound on 1 - f(alpha): the same minimum, delta at the right end of each cell, e^epsilon at its left."""
-        slopes = self._slopes()
-        deltas = np.append(self.lower[1 : len(slopes)], 0.0)
-        left = float((deltas + slopes * alpha).min())
-        right = float((1 - (1 - deltas - alpha) / slopes).min())
-        return max(alpha, min(1.0, left, right))
+    def power_from_below(self, alpha: FloatArray) -> FloatArray:
+        """Lower bound on 1 - f(alpha), accurate where small."""
+        found = [np.interp(alpha, *_with_ends(tests)) for tests in self.steep.tests]
+        return np.asarray(np.maximum(np.maximum.reduce(found) * (1 - 1e-12), 1 - self.miss_from_above(alpha)))
 
     def mu(self, alpha_min: float) -> tuple[float, float]:
-        """Bounds on the tight mu over all tests whose two errors are both at least alpha_min.
+        """Bounds on the tight mu over all tests whose two errors are both at least alpha_min; for a symmetric f.
 
-        mu = sup of Phi^-1(1 - alpha) - Phi^-1(f(alpha)) over alpha_min <= alpha <= f(alpha); by symmetry the other half
-        of the curve adds nothing. Between neighbouring points the first term is taken at the left, f at the right.
+        mu = sup of Phi^-1(1 - alpha) - Phi^-1(f(alpha)) over alpha and f(alpha) >= alpha_min; by symmetry alpha <= 1/2
+        is enough. Between neighbouring points the first term is taken at the left, f at the right; intervals in which
+        that leaves room for more than `MU_WIDTH` are divided.
         """
+        lower = settled = max(0.0, max(tests.mu(alpha_min) for tests in self.steep.tests) - 1e-12)
         z = np.linspace(float(ndtri(alpha_min)), 0.0, MU_POINTS)
-        alpha = ndtr(z)
-        miss, power = self.best_test(alpha)
+        left, right = z[:-1], z[1:]
+        while True:
+            bound = self._mu_between(left, right, alpha_min)
+            open_ = bound > settled + MU_WIDTH
+            if not open_.any() or float((right - left)[open_].max()) < MU_WIDTH / 4:
+                return lower, max(settled, float(bound.max(initial=0.0)))
+            settled = max(settled, float(bound[~open_].max(initial=0.0)))
+            pieces = np.linspace(left[open_], right[open_], 9, axis=1)
+            left, right = pieces[:, :-1].ravel(), pieces[:, 1:].ravel()
+
+    def _mu_between(self, left: FloatArray, right: FloatArray, alpha_min: float) -> FloatArray:
+        """Upper bounds on mu over tests with Phi^-1(alpha) from left to right; 0 where none has errors that large."""
+        miss, power = self.best_test(ndtr(right))
         shifted = np.where(power < 0.5, ndtri(power), -ndtri(miss))
-        half = int(np.searchsorted(z + shifted, 0.0, side="right"))  # where alpha <= f(alpha)
-        bound = float((shifted[1:] - z[:-1])[: max(1, half)].max())
-        tested = slice(0, max(1, half), max(1, half // 30))
-        attained = max(float(ndtri(self.power_from_below(a))) + float(-ndtri(a)) for a in alpha[tested])
-        return max(0.0, min(attained, bound)) if half else 0.0, max(0.0, bound)
+        return np.where(self.miss_from_above(ndtr(left)) >= alpha_min, np.maximum(0.0, shifted - left), 0.0)
 
-    def approximate_gdp(self, failure: float) -> float:
-        """Smallest mu with delta(e) <= delta_mu(e) + failure for all e, both orders; rounded up.
 
-        delta at the left end of each grid cell is held against delta_mu at its right end.
-        """
-        if self.upper[-1] > failure:
-            return math.inf
-        needed = self.upper - failure
-        cells = needed > 0
-        if not cells.any():
-            return 0.0
-        log_needed, right = np.log(needed[cells]), (self.epsilons + self.grid)[cells]
+def _with_ends(tests: Tests) -> tuple[FloatArray, FloatArray]:
+    return np.concatenate([[0.0], tests.alpha, [1.0]]), np.concatenate([[0.0], tests.power, [1.0]])
 
-        def covers(mu: float) -> bool:
-            return bool((log_delta(mu, right) >= log_needed).all())
 
-        high = 1.0
-        while not covers(high):
-            high *= 2
-        low = high / 2
-        while high > 1e-9 and covers(low):
-            low, high = low / 2, low
-        while high - low > 1e-7 * high:
-            middle = (low + high) / 2
-            low, high = (low, middle) if covers(middle) else (middle, high)
-        return high
+def _places(takes_over: FloatArray, at: FloatArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where `at` falls among the places at which line k + 1 takes over from line k.
+
+    Rounding leaves a few of these places out of order: they are put in order from either end.
+    """
+    forwards = np.searchsorted(np.maximum.accumulate(takes_over), at)
+    backwards = np.searchsorted(np.minimum.accumulate(takes_over[::-1])[::-1], at)
+    return forwards, backwards
 
 
 def _least(
     intercepts: FloatArray, slopes: FloatArray, takes_over: FloatArray, alpha: FloatArray, at: FloatArray
 ) -> FloatArray:
-    """Near-minimum over lines of intercept + slope * alpha; line k + 1 takes over from line k `at` takes_over[k].
-
-    Rounding leaves a few of these places out of order: they are put in order from either end, and the better result of
-    the two is kept.
-    """
-    forwards = np.searchsorted(np.maximum.accumulate(takes_over), at)
-    backwards = np.searchsorted(np.minimum.accumulate(takes_over[::-1])[::-1], at)
-    found = [intercepts[best] + slopes[best] * alpha for best in (forwards, backwards)]
+    """Near-minimum over lines of intercept + slope * alpha; line k + 1 takes over from line k `at` takes_over[k]."""
+    found = [intercepts[best] + slopes[best] * alpha for best in _places(takes_over, at)]
     return np.asarray(np.minimum(*found))

@@ -9,7 +9,7 @@ from scipy.special import log_ndtr, ndtr, ndtri
 FloatArray = npt.NDArray[np.float64]
 
 
-def log_delta(mu: float, epsilon: FloatArray | float) -> FloatArray:
+def log_delta(mu: FloatArray | float, epsilon: FloatArray | float) -> FloatArray:
     """Logarithm of delta(epsilon) of the mu-Gaussian mechanism.
 
     delta = Phi(mu/2 - epsilon/mu) - e^epsilon Phi(-mu/2 - epsilon/mu) (Balle and Wang, 2018, Theorem 8), from
@@ -33,6 +33,13 @@ def epsilon_at(mu: float, delta: float) -> float:
     return high * (1 + 1e-12 + 1e-14 / mu)  # log_delta loses digits as mu gets small
 
 
+def delta_at(mu: float, epsilon: float) -> float:
+    """delta(epsilon) at any real epsilon: delta(-e) = 1 - e^-e + e^-e delta(e)."""
+    if epsilon < 0:
+        return -math.expm1(epsilon) + math.exp(epsilon) * delta_at(mu, -epsilon)
+    return math.exp(float(log_delta(mu, epsilon)))
+
+
 def advantage(mu: float) -> float:
     """Membership advantage delta(0) = 2 Phi(mu/2) - 1 = erf(mu / sqrt(8))."""
     return math.erf(mu / math.sqrt(8))
@@ -41,3 +48,8 @@ def advantage(mu: float) -> float:
 def type_two_error(mu: float, alpha: FloatArray) -> FloatArray:
     """Trade-off curve f(alpha) = Phi(Phi^-1(1 - alpha) - mu) (Dong, Roth and Su, 2022, equation 6)."""
     return np.asarray(ndtr(-ndtri(alpha) - mu))
+
+
+def power(mu: float, alpha: FloatArray) -> FloatArray:
+    """1 - f(alpha) = Phi(Phi^-1(alpha) + mu)."""
+    return np.asarray(ndtr(ndtri(alpha) + mu))

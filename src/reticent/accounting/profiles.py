@@ -2,36 +2,46 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, overload
+from typing import Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from reticent.accounting import gaussian
-from reticent.accounting.checks import require_open
+from reticent.accounting.checks import require_alphas, require_open
+from reticent.accounting.loss import FloatArray
 from reticent.accounting.values import Certified
 
 Alphas = Sequence[float] | npt.NDArray[np.float64]
+Direction = Literal["worst", "remove", "add"]
+"""Which order of the neighbouring pair: a unit removed, a unit added, or the worse of both (the guarantee)."""
 
 
 class PrivacyProfile(Protocol):
-    """The privacy profile delta(epsilon) of a mechanism, the worse of removing and of adding one unit, and its dual.
+    """The privacy profile delta(epsilon) of a mechanism and its dual, the trade-off curve.
 
     Every method raises `InputError` for an argument out of range.
     """
 
-    def epsilon(self, delta: float) -> Certified:
+    def epsilon(self, delta: float, direction: Direction = "worst") -> Certified:
         """Smallest epsilon >= 0 at which the mechanism is (epsilon, delta)-private, for 0 < delta < 1."""
 
-    def delta(self, epsilon: float) -> Certified:
-        """Smallest delta at which the mechanism is (epsilon, delta)-private, for epsilon >= 0."""
+    def delta(self, epsilon: float, direction: Direction = "worst") -> Certified:
+        """Smallest delta at which the mechanism is (epsilon, delta)-private; epsilon may be negative."""
 
     @overload
-    def tradeoff(self, alpha: float) -> Certified: ...
+    def tradeoff(self, alpha: float, direction: Direction = "worst") -> Certified: ...
     @overload
-    def tradeoff(self, alpha: Alphas) -> list[Certified]: ...
-    def tradeoff(self, alpha: float | Alphas) -> Certified | list[Certified]:
+    def tradeoff(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
+    def tradeoff(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
         """The adversary's smallest type II error at type I error(s) alpha, 0 <= alpha <= 1; safe side: lower."""
+
+    @overload
+    def power(self, alpha: float, direction: Direction = "worst") -> Certified: ...
+    @overload
+    def power(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
+    def power(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
+        """The adversary's largest true-positive rate 1 - f(alpha) at false-positive rate(s) alpha, accurate where small."""
 
     def advantage(self) -> Certified:
         """Membership advantage: max over alpha of 1 - alpha - f(alpha) = delta(0)."""
@@ -41,6 +51,15 @@ class PrivacyProfile(Protocol):
 
         Poisson sampling admits no moderate mu for all tests, so the range belongs to the statement.
         """
+
+    def reconstruction(self, prior: float) -> Certified:
+        """Largest probability of reconstructing a record that is guessed with probability `prior` without the output.
+
+        gamma(kappa) = 1 - f(kappa), level under absence and power under presence (Kaissis et al., 2023).
+        """
+
+    def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper bounds on delta of the worse order at many epsilons >= 0, in increasing order."""
 
     def approximate_gdp(self, failure: float) -> float:
         """Smallest mu, rounded up, with delta(e) <= delta_mu(e) + failure for all e and both orders."""
@@ -55,34 +74,51 @@ class GaussianProfile:
     def __init__(self, mu: float) -> None:
         self.parameter = mu
 
-    def epsilon(self, delta: float) -> Certified:
-        """See `PrivacyProfile`."""
+    def epsilon(self, delta: float, direction: Direction = "worst") -> Certified:
+        """See `PrivacyProfile`; both orders are alike."""
         require_open("delta", delta, 0.0, 1.0)
-        return _exact(gaussian.epsilon_at(self.parameter, delta))
+        return exact(gaussian.epsilon_at(self.parameter, delta))
 
-    def delta(self, epsilon: float) -> Certified:
+    def delta(self, epsilon: float, direction: Direction = "worst") -> Certified:
         """See `PrivacyProfile`."""
-        require_open("epsilon", epsilon, -math.ulp(0.0), math.inf)
-        return _exact(math.exp(float(gaussian.log_delta(self.parameter, epsilon))))
+        require_open("epsilon", epsilon, -math.inf, math.inf)
+        return exact(gaussian.delta_at(self.parameter, epsilon))
 
     @overload
-    def tradeoff(self, alpha: float) -> Certified: ...
+    def tradeoff(self, alpha: float, direction: Direction = "worst") -> Certified: ...
     @overload
-    def tradeoff(self, alpha: Alphas) -> list[Certified]: ...
-    def tradeoff(self, alpha: float | Alphas) -> Certified | list[Certified]:
+    def tradeoff(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
+    def tradeoff(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
         """See `PrivacyProfile`."""
-        alphas = checked_alphas(alpha)
-        betas = gaussian.type_two_error(self.parameter, alphas)
+        betas = gaussian.type_two_error(self.parameter, require_alphas(alpha))
         return like(alpha, [Certified(float(beta), float(beta), "lower") for beta in betas])
+
+    @overload
+    def power(self, alpha: float, direction: Direction = "worst") -> Certified: ...
+    @overload
+    def power(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
+    def power(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
+        """See `PrivacyProfile`."""
+        return like(alpha, [exact(float(p)) for p in gaussian.power(self.parameter, require_alphas(alpha))])
 
     def advantage(self) -> Certified:
         """See `PrivacyProfile`."""
-        return _exact(gaussian.advantage(self.parameter))
+        return exact(gaussian.advantage(self.parameter))
 
     def mu(self, alpha_min: float = 1e-10) -> Certified:
         """See `PrivacyProfile`; here it does not depend on `alpha_min`."""
         require_open("alpha_min", alpha_min, 0.0, 0.5)
-        return _exact(self.parameter)
+        return exact(self.parameter)
+
+    def reconstruction(self, prior: float) -> Certified:
+        """See `PrivacyProfile`: Phi(Phi^-1(prior) + mu)."""
+        require_open("prior", prior, 0.0, 1.0)
+        return self.power(prior)
+
+    def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `PrivacyProfile`."""
+        deltas = np.exp(gaussian.log_delta(self.parameter, epsilons))
+        return deltas, deltas
 
     def approximate_gdp(self, failure: float) -> float:
         """See `PrivacyProfile`; here no failure is needed."""
@@ -95,31 +131,51 @@ class GaussianProfile:
 
 
 class UnboundedProfile:
-    """Profile of a job without privacy."""
+    """Profile of a job for which nothing is guaranteed, with the reason."""
 
-    def epsilon(self, delta: float) -> Certified:
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def epsilon(self, delta: float, direction: Direction = "worst") -> Certified:
         """Infinite."""
-        return _exact(math.inf)
+        require_open("delta", delta, 0.0, 1.0)
+        return exact(math.inf)
 
-    def delta(self, epsilon: float) -> Certified:
+    def delta(self, epsilon: float, direction: Direction = "worst") -> Certified:
         """One."""
-        return _exact(1.0)
+        return exact(1.0)
 
     @overload
-    def tradeoff(self, alpha: float) -> Certified: ...
+    def tradeoff(self, alpha: float, direction: Direction = "worst") -> Certified: ...
     @overload
-    def tradeoff(self, alpha: Alphas) -> list[Certified]: ...
-    def tradeoff(self, alpha: float | Alphas) -> Certified | list[Certified]:
+    def tradeoff(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
+    def tradeoff(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
         """Zero everywhere."""
-        return like(alpha, [Certified(0.0, 0.0, "lower") for _ in checked_alphas(alpha)])
+        return like(alpha, [Certified(0.0, 0.0, "lower") for _ in require_alphas(alpha)])
+
+    @overload
+    def power(self, alpha: float, direction: Direction = "worst") -> Certified: ...
+    @overload
+    def power(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
+    def power(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
+        """One everywhere."""
+        return like(alpha, [exact(1.0) for _ in require_alphas(alpha)])
 
     def advantage(self) -> Certified:
         """One."""
-        return _exact(1.0)
+        return exact(1.0)
 
     def mu(self, alpha_min: float = 1e-10) -> Certified:
         """Infinite."""
-        return _exact(math.inf)
+        return exact(math.inf)
+
+    def reconstruction(self, prior: float) -> Certified:
+        """One."""
+        return exact(1.0)
+
+    def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Ones."""
+        return np.ones_like(epsilons), np.ones_like(epsilons)
 
     def approximate_gdp(self, failure: float) -> float:
         """Infinite."""
@@ -130,18 +186,11 @@ class UnboundedProfile:
         return math.inf
 
 
-def checked_alphas(alpha: float | Alphas) -> npt.NDArray[np.float64]:
-    """Type I errors as a one-dimensional array; raises `InputError` unless all lie in [0, 1]."""
-    alphas = np.atleast_1d(np.asarray(alpha, dtype=np.float64))
-    for value in alphas[~((alphas >= 0) & (alphas <= 1))]:
-        require_open("alpha", float(value), 0.0, 1.0)
-    return alphas
-
-
 def like(alpha: float | Alphas, values: list[Certified]) -> Certified | list[Certified]:
     """One value for one alpha, a list for several."""
     return values[0] if np.ndim(alpha) == 0 else values
 
 
-def _exact(value: float) -> Certified:
+def exact(value: float) -> Certified:
+    """A number that a closed form gives."""
     return Certified(value, value, "upper")

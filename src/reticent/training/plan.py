@@ -57,7 +57,7 @@ def make_plan(study: Study) -> Plan:
     count_noise = COUNT_NOISE_MULTIPLIER if counted else None
     if privacy.noise_multiplier is not None:
         return Plan(study, privacy.noise_multiplier, count_noise)
-    return Plan(study, calibrate(lambda s: _mechanism(study, s, count_noise), _target(study)), count_noise)
+    return Plan(study, calibrate(lambda s: _mechanism(study, s, count_noise), _target(study)).value, count_noise)
 
 
 def _target(study: Study) -> Target:

@@ -1,0 +1,60 @@
+"""Privacy loss of Laplace noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reticent.accounting.atomic_loss import AtomicLoss
+from reticent.accounting.loss import FloatArray, Masses
+
+
+@dataclass(frozen=True)
+class LaplaceLoss:
+    """P = Laplace(1, b) against Q = Laplace(0, b): losses in [-1/b, 1/b], with atoms at both ends.
+
+    Between the ends dP = e^((L - 1/b)/2) / 4 dL and dQ = e^-L dP; the atoms have half of P and of Q.
+    """
+
+    scale: float
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """See `Loss`; exact."""
+        return -1 / self.scale, 1 / self.scale
+
+    @property
+    def spread(self) -> float:
+        """See `Loss`."""
+        return min(1.0, 1 / self.scale)
+
+    @property
+    def lattice(self) -> float | None:
+        """See `Loss`: the atoms are then on the grid."""
+        return 1 / self.scale
+
+    @property
+    def guard(self) -> float:
+        """See `Loss`."""
+        return 1e-13 * max(1.0, 1 / self.scale)
+
+    def masses(self, edges: FloatArray) -> Masses:
+        """See `Loss`."""
+        end = 1 / self.scale
+        inside = np.clip(edges, -end, end)
+        a, b = inside[:-1], inside[1:]
+        width = b - a
+        present = np.exp((b - end) / 2) * -np.expm1(-width / 2) / 2
+        absent = np.exp(-(a + end) / 2) * -np.expm1(-width / 2) / 2
+        bend = 2 * np.sinh(width / 4) ** 2
+        with np.errstate(over="ignore"):
+            above = np.exp((a - end) / 2) * bend + absent * (np.exp(a) - np.exp(edges[:-1]))
+            below = np.exp((b - end) / 2) * bend + absent * (np.minimum(np.exp(edges[1:]), 1e300) - np.exp(b))
+        tail = float(np.exp(-end)) / 2
+        atoms = AtomicLoss((-end, end), (tail, 0.5), (0.5, tail)).masses(edges)
+        return Masses(present + atoms[0], absent + atoms[1], above + atoms[2], below + atoms[3])
+
+    def log_moment(self, order: int) -> float:
+        """log(a/(2a-1) e^((a-1)/b) + (a-1)/(2a-1) e^(-a/b)) (Mironov, 2017, Proposition 6)."""
+        end = 1 / self.scale
+        share = order / (2 * order - 1)
+        return float(np.logaddexp(np.log(share) + (order - 1) * end, np.log1p(-share) - order * end))

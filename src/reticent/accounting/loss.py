@@ -1,0 +1,174 @@
+"""The privacy loss of one release: what the engines need to know of it, and losses built from other losses."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln, logsumexp
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Masses(NamedTuple):
+    """What lies in the cells a <= L < b of the loss L = log dP/dQ, one entry a cell.
+
+    `above` = P - e^a Q and `below` = e^b Q - P say where in the cell the mass lies; both are >= 0. They are given beside
+    P and Q because the differences cancel in narrow cells.
+    """
+
+    present: FloatArray
+    absent: FloatArray
+    above: FloatArray
+    below: FloatArray
+
+
+class Loss(Protocol):
+    """Privacy loss L = log dP/dQ of one release, with one unit present (P) or absent (Q).
+
+    The pair is to dominate removal of a unit as (P, Q) and addition as (Q, P) (Zhu, Dong and Wang, 2022, Definition 7).
+    """
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Losses outside of which lies a mass of at most e^-110 under either distribution, up to infinite losses."""
+
+    @property
+    def spread(self) -> float:
+        """Scale on which the loss varies: the discretisation is made fine against it."""
+
+    @property
+    def lattice(self) -> float | None:
+        """The loss takes only multiples of this, if it is known to."""
+
+    @property
+    def guard(self) -> float:
+        """Bound on rounding in `masses`: relative in masses, absolute in losses."""
+
+    def masses(self, edges: FloatArray) -> Masses:
+        """Masses between the increasing `edges`, shape (n + 1,), which may begin at -inf and end at inf."""
+
+    def log_moment(self, order: int) -> float:
+        """Upper bound on log E_Q[(dP/dQ)^order] and log E_P[(dQ/dP)^order], for whole orders >= 2; may be infinite."""
+
+
+@dataclass(frozen=True)
+class SampledLoss:
+    """Loss of a release whose unit takes part with probability `rate`, independently of all others.
+
+    Its pair is ((1-q) Q + q P, Q) (Zhu, Dong and Wang, 2022, Theorem 11), so r becomes 1 - q + q r. The pair sampled
+    from is to be symmetric, (P, Q) ~ (Q, P) under a map of the outcomes, as it is for additive symmetric noise: its
+    moments are then the larger ones for removal (Mironov, Talwar and Zhang, 2019, Theorem 5).
+    """
+
+    loss: Loss
+    rate: float
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """See `Loss`."""
+        low, high = self.loss.span
+        return self._sampled(low), self._sampled(high)
+
+    @property
+    def spread(self) -> float:
+        """See `Loss`."""
+        return self.rate * min(1.0, self.loss.spread)
+
+    @property
+    def lattice(self) -> float | None:
+        """See `Loss`."""
+        return None
+
+    @property
+    def guard(self) -> float:
+        """See `Loss`."""
+        return self.loss.guard
+
+    def masses(self, edges: FloatArray) -> Masses:
+        """See `Loss`."""
+        q = self.rate
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            near = np.log1p(np.maximum(np.expm1(np.minimum(edges, 1.0)) / q, -1.0))
+            far = edges - math.log(q) + np.log1p(np.maximum(-(1 - q) * np.exp(-edges), -1.0))
+        inner = self.loss.masses(np.asarray(np.where((edges < 1) & (near > -1), near, far)))
+        # r never falls below 1 - q: a cell that starts lower has its mass further above its own lower end.
+        gap = np.maximum(0.0, 1 - q - np.exp(edges[:-1])) * inner.absent
+        return Masses((1 - q) * inner.absent + q * inner.present, inner.absent, q * inner.above + gap, q * inner.below)
+
+    def log_moment(self, order: int) -> float:
+        """log E[(1 - q + q r)^a] by the binomial theorem; the moments of r of order 0 and 1 are 1."""
+        k = np.arange(2, order + 1)
+        moments = np.array([self.loss.log_moment(int(j)) for j in k])
+        log_binomial = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
+        with np.errstate(divide="ignore"):
+            log_excess = moments + np.log(-np.expm1(-moments))
+        log_terms = log_binomial + (order - k) * math.log1p(-self.rate) + k * math.log(self.rate) + log_excess
+        return float(np.logaddexp(0.0, logsumexp(log_terms))) * (1 + 1e-12) + 1e-15 * order
+
+    def _sampled(self, loss: float) -> float:
+        return float(np.logaddexp(math.log1p(-self.rate), math.log(self.rate) + loss))
+
+
+@dataclass(frozen=True)
+class SymmetrisedLoss:
+    """Loss whose profile is the larger of removal's and addition's: losses above 0 twice, the rest of the mass at 0.
+
+    For subsampling of fixed size under replace-one no single pair is known to be the worst, but both orders lie below
+    this one (Zhu, Dong and Wang, 2022, Theorem 11; the operator C_q of Dong, Roth and Su, 2022).
+    """
+
+    loss: Loss
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """See `Loss`."""
+        reach = max(0.0, self.loss.span[1])
+        return -reach, reach
+
+    @property
+    def spread(self) -> float:
+        """See `Loss`."""
+        return self.loss.spread
+
+    @property
+    def lattice(self) -> float | None:
+        """See `Loss`."""
+        return self.loss.lattice
+
+    @property
+    def guard(self) -> float:
+        """See `Loss`."""
+        return self.loss.guard
+
+    def masses(self, edges: FloatArray) -> Masses:
+        """See `Loss`."""
+        up = self._half(edges)
+        mirror = self._half(-edges[::-1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            low, high = np.exp(edges[:-1]), np.exp(edges[1:])
+        down_above = np.where(mirror.below[::-1] > 0, low * mirror.below[::-1], 0.0)
+        down_below = np.where(mirror.above[::-1] > 0, high * mirror.above[::-1], 0.0)
+        rest = self._rest()
+        at_zero = (edges[:-1] <= 0) & (edges[1:] > 0)
+        return Masses(
+            up.present + mirror.absent[::-1] + rest * at_zero,
+            up.absent + mirror.present[::-1] + rest * at_zero,
+            up.above + down_above + np.where(at_zero, rest * (1 - low), 0.0),
+            up.below + down_below + np.where(at_zero, rest * (np.minimum(high, 1e300) - 1), 0.0),
+        )
+
+    def _half(self, edges: FloatArray) -> Masses:
+        """Masses of the losses above 0; cells that straddle 0 keep what is above it, measured from their own ends."""
+        inner = self.loss.masses(np.maximum(edges, 0.0))
+        gap = np.where(edges[:-1] < 0, -np.expm1(edges[:-1]), 0.0) * inner.absent
+        return Masses(inner.present, inner.absent, inner.above + gap, inner.below)
+
+    def _rest(self) -> float:
+        whole = self.loss.masses(np.array([0.0, math.inf]))
+        return max(0.0, 1 - float(whole.present[0] + whole.absent[0]))
+
+    def log_moment(self, order: int) -> float:
+        """Both orders' excess together: r^a over losses > 0, and the mirrored rest, are at most E r^a + 1."""
+        return float(np.logaddexp(self.loss.log_moment(order), 0.0))

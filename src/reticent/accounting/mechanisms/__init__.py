@@ -1,0 +1,39 @@
+"""Mechanisms: what touched private data, as data that can be stored, composed and accounted for."""
+
+from reticent.accounting.mechanisms.composition import (
+    SHUFFLED,
+    Composition,
+    Repetition,
+    Unbounded,
+    WorstOf,
+    mechanism_from_dict,
+)
+from reticent.accounting.mechanisms.discrete import DiscreteGaussian, DiscreteLoss, Laplace, RandomisedResponse
+from reticent.accounting.mechanisms.gaussian import (
+    BandedGaussian,
+    ComplexGaussian,
+    FixedSizeGaussian,
+    Gaussian,
+    SubsampledGaussian,
+)
+from reticent.accounting.mechanisms.mechanism import Mechanism, Unit
+
+__all__ = [
+    "BandedGaussian",
+    "ComplexGaussian",
+    "Composition",
+    "DiscreteGaussian",
+    "DiscreteLoss",
+    "FixedSizeGaussian",
+    "Gaussian",
+    "Laplace",
+    "Mechanism",
+    "RandomisedResponse",
+    "Repetition",
+    "SHUFFLED",
+    "SubsampledGaussian",
+    "Unbounded",
+    "Unit",
+    "WorstOf",
+    "mechanism_from_dict",
+]
