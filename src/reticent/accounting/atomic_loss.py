@@ -6,21 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from reticent.accounting.loss import FloatArray, Masses
+from reticent.accounting.loss import FloatArray, Masses, log
 
 SNAP = 1e-12  # relative: an atom this close below an edge counts as lying on it
 
 
 @dataclass(frozen=True)
 class AtomicLoss:
-    """Atoms at increasing finite `losses`, with their probabilities under P and under Q; P = e^loss Q at each.
+    """Atoms at increasing finite `losses`, with the logarithms of their probabilities under P; Q = e^-loss P at each.
 
     P has a further mass of `infinite` at an infinite loss, Q one of `never` at a loss of minus infinity.
     """
 
     losses: tuple[float, ...]
-    present: tuple[float, ...]
-    absent: tuple[float, ...]
+    log_present: tuple[float, ...]
     infinite: float = 0.0
     never: float = 0.0
     lattice: float | None = None
@@ -42,30 +41,28 @@ class AtomicLoss:
 
     def masses(self, edges: FloatArray) -> Masses:
         """See `Loss`."""
-        losses, p, q = (np.asarray(values) for values in (self.losses, self.present, self.absent))
+        losses, present = np.asarray(self.losses), np.asarray(self.log_present)
         cell = np.searchsorted(edges, losses + SNAP * (1 + np.abs(losses)), side="right") - 1
         kept = (cell >= 0) & (cell < len(edges) - 1)
-        cell, losses, p, q = cell[kept], losses[kept], p[kept], q[kept]
-        low, high = edges[:-1][cell], edges[1:][cell]
-        with np.errstate(over="ignore"):
-            above = p * np.maximum(0.0, -np.expm1(low - losses))
-            below = p * np.minimum(np.expm1(high - losses), 1e300)
-        count = len(edges) - 1
-        found = [
-            np.bincount(cell, weights=values, minlength=count).astype(np.float64) for values in (p, q, above, below)
-        ]
-        if edges[0] == -math.inf:
-            found[1][0] += self.never
-            found[3][0] += self.never * math.exp(min(700.0, edges[1]))
-        if edges[-1] == math.inf:
-            found[0][-1] += self.infinite
-            found[2][-1] += self.infinite
-        return Masses(*found)
+        cell, losses, present = cell[kept], losses[kept], present[kept]
+        low, high = np.minimum(edges[:-1][cell] - losses, 0.0), np.clip(edges[1:][cell] - losses, 0.0, 1e300)
+        rising = high + log(-np.expm1(-high))
+        found = Masses(*(np.full(len(edges) - 1, -math.inf) for _ in range(4)))
+        for whole, values in zip(
+            found, (present, present - losses, present + log(-np.expm1(low)), present + rising), strict=True
+        ):
+            np.logaddexp.at(whole, cell, values)
+        if edges[0] == -math.inf and self.never:
+            found.absent[0] = np.logaddexp(found.absent[0], math.log(self.never))
+            found.below[0] = np.logaddexp(found.below[0], math.log(self.never) + edges[1])
+        if edges[-1] == math.inf and self.infinite:
+            found.present[-1] = np.logaddexp(found.present[-1], math.log(self.infinite))
+            found.above[-1] = np.logaddexp(found.above[-1], math.log(self.infinite))
+        return found
 
     def log_moment(self, order: int) -> float:
         """Sums over the atoms, the larger of both orders; infinite where either distribution has mass of its own."""
         if self.infinite > 0 or self.never > 0:
             return math.inf
-        losses, p, q = (np.asarray(values) for values in (self.losses, self.present, self.absent))
-        forward = logsumexp((order - 1) * losses, b=p)
-        return float(max(forward, logsumexp(-(order - 1) * losses, b=q)))
+        losses, present = np.asarray(self.losses), np.asarray(self.log_present)
+        return float(max(logsumexp((order - 1) * losses + present), logsumexp(-order * losses + present)))

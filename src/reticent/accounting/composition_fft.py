@@ -1,7 +1,7 @@
 """Composition of distributions on the integers by FFT, with every numerical error bounded."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,15 @@ from reticent.accounting.loss import FloatArray
 UNIT_ROUNDOFF = 2.0**-53
 OUTSIDE = 1e-17  # tilted mass allowed outside the FFT window, on each side
 ROUGHLY = 4096
+MAX_WINDOW = 2**21
+
+
+class TooWideError(Exception):
+    """The window would need `factor` times more than `MAX_WINDOW` cells."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(factor)
+        self.factor = factor
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,10 @@ def compose(parts: Sequence[Repeated], tilt: float) -> Composed:
 
     tilted = [Repeated(_tilt(part.pmf, tilt), part.times) for part in parts]
     low, high = window(tilted)
-    length = fft.next_fast_len(max(high - low + 1, *(len(part.pmf.probabilities) for part in tilted)), real=True)
+    needed = max(high - low + 1, *(len(part.pmf.log_probabilities) for part in tilted))
+    if needed > MAX_WINDOW:
+        raise TooWideError(needed / MAX_WINDOW)
+    length = fft.next_fast_len(needed, real=True)
     masses, noise = _power(tilted, length)
     origin = sum(part.times * part.pmf.first for part in tilted)
     largest = max(
@@ -118,10 +130,10 @@ def compose(parts: Sequence[Repeated], tilt: float) -> Composed:
 
 def window(parts: Sequence[Repeated]) -> tuple[int, int]:
     """Integers outside which the sum has mass of at most `OUTSIDE` on each side (Chernoff)."""
-    rough = _rough_moment(parts)
-    orders = math.sqrt(-2 * math.log(OUTSIDE)) / _deviation(parts) * 2.0 ** np.arange(-4, 3)
-    up = min(orders, key=lambda order: (rough(order) - math.log(OUTSIDE)) / order)
-    down = min(orders, key=lambda order: (rough(-order) - math.log(OUTSIDE)) / order)
+    cumulants = Cumulants(parts)
+    orders = math.sqrt(-2 * math.log(OUTSIDE)) / deviation(parts) * 2.0 ** np.arange(-4, 3)
+    up = min(orders, key=lambda order: (cumulants.moment(order) - math.log(OUTSIDE)) / order)
+    down = min(orders, key=lambda order: (cumulants.moment(-order) - math.log(OUTSIDE)) / order)
     top = (log_moment(parts, up) - math.log(OUTSIDE)) / up
     bottom = -(log_moment(parts, -down) - math.log(OUTSIDE)) / down
     lowest = sum(part.times * part.pmf.first for part in parts)
@@ -129,39 +141,86 @@ def window(parts: Sequence[Repeated]) -> tuple[int, int]:
     return max(lowest, math.floor(bottom) - 1), min(highest, math.ceil(top) + 1)
 
 
-def tilt_for(parts: Sequence[Repeated], log_probability: float) -> float:
-    """Tilt at which the rate c K'(c) - K(c) is about -`log_probability` (Cramér), by bisection; the rate grows with c.
+class Cumulants:
+    """Cumulant generating function of a sum and its derivative: good enough to look for orders with, and fast.
 
-    The tilted sum then lies where its upper tail has about that log probability.
+    Masses are moved to the middle of blocks where that changes little at the order in question.
     """
-    deviation = _deviation(parts)
-    rough = _rough_moment(parts)
-    low, high = 0.0, math.inf
-    normal = order = math.sqrt(-2 * log_probability) / deviation  # the answer for a normal sum
-    for _ in range(60):
-        moment = rough(order)
-        slope = (rough(order * 1.0001) - moment) / (order * 0.0001)
-        rate = (order * slope - moment) / -log_probability
-        if 0.8 < rate < 1.25 or order > 1000 * normal:  # a sum bounded from above may never reach the rate
-            break
-        low, high = (order, high) if rate < 1 else (low, order)
-        order = 2 * order if math.isinf(high) else math.sqrt(low * high) if low else high / 2
-    return order
+
+    def __init__(self, parts: Sequence[Repeated]) -> None:
+        self._exact = [(part.times, _positions(part.pmf), part.pmf.log_probabilities) for part in parts]
+        self._size = max(1, max(len(part.pmf.log_probabilities) for part in parts) // ROUGHLY)
+        self._rough = [
+            (
+                times,
+                _blocks(positions, self._size),
+                np.logaddexp.reduceat(masses, np.arange(0, len(masses), self._size)),
+            )
+            for times, positions, masses in self._exact
+        ]
+
+    def moment(self, order: float) -> float:
+        """K(order)."""
+        return math.fsum(times * _log_sum(order * at, masses) for times, at, masses in self._at(order))
+
+    def mean(self, order: float) -> float:
+        """K'(order), the mean of the sum tilted by e^(order S)."""
+        total = 0.0
+        for times, at, masses in self._at(order):
+            log_weights = order * at + masses
+            weights = np.exp(log_weights - log_weights.max())
+            total += times * float(weights @ at) / float(weights.sum())
+        return total
+
+    def order(self, mean: float, guess: float, tolerance: float) -> float:
+        """Order at which the tilted sum has about this mean, by bisection from a guess; the mean grows with it."""
+        ends = []
+        for sign in (-1, 1):
+            end, step = guess, 1e-3 * abs(guess) + 1e-9
+            while sign * (self.mean(end) - mean) < 0 and step < 1e9:
+                end, step = end + sign * step, 4 * step
+            ends.append(end)
+        low, high = ends
+        for _ in range(60):
+            middle = (low + high) / 2
+            found = self.mean(middle)
+            if abs(found - mean) < tolerance:
+                return middle
+            low, high = (middle, high) if found < mean else (low, middle)
+        return (low + high) / 2
+
+    def order_of_rarity(self, log_probability: float, guess: float) -> float:
+        """Order c at which the rate c K'(c) - K(c) is about -`log_probability` (Cramér); the rate grows with c.
+
+        The tilted sum then lies where its upper tail has about that log probability.
+        """
+        low, high, order = 0.0, math.inf, guess
+        for _ in range(60):
+            rate = (order * self.mean(order) - self.moment(order)) / -log_probability
+            if 0.8 < rate < 1.25 or order > 1000 * guess:  # a sum bounded from above may never reach the rate
+                break
+            low, high = (order, high) if rate < 1 else (low, order)
+            order = 2 * order if math.isinf(high) else math.sqrt(low * high) if low else high / 2
+        return order
+
+    def _at(self, order: float) -> list[tuple[int, FloatArray, FloatArray]]:
+        return self._rough if abs(order) * self._size < 1 else self._exact
 
 
-def _deviation(parts: Sequence[Repeated]) -> float:
+def tilt_for(parts: Sequence[Repeated], log_probability: float) -> float:
+    """Tilt under which the sum lies where its upper tail has about that log probability."""
+    normal = math.sqrt(-2 * log_probability) / deviation(parts)  # the answer for a normal sum
+    return Cumulants(parts).order_of_rarity(log_probability, normal)
+
+
+def deviation(parts: Sequence[Repeated]) -> float:
+    """Standard deviation of the sum, at least 1."""
     return max(1.0, math.sqrt(sum(part.times * part.pmf.variance for part in parts)))
 
 
-def _rough_moment(parts: Sequence[Repeated]) -> Callable[[float], float]:
-    """`log_moment` of masses that were moved to the middle of blocks: good enough to look for orders with, and fast."""
-    blocks = []
-    for part in parts:
-        size = max(1, len(part.pmf.log_probabilities) // ROUGHLY)
-        starts = np.arange(0, len(part.pmf.log_probabilities), size, dtype=np.intp)
-        sums = np.logaddexp.reduceat(part.pmf.log_probabilities, starts)
-        blocks.append((part.times, np.asarray(part.pmf.first + starts + (size - 1) / 2, dtype=np.float64), sums))
-    return lambda order: math.fsum(times * _log_sum(order * positions, sums) for times, positions, sums in blocks)
+def _blocks(positions: FloatArray, size: int) -> FloatArray:
+    starts = np.arange(0, len(positions), size)
+    return np.asarray((positions[starts] + positions[np.minimum(starts + size, len(positions)) - 1]) / 2)
 
 
 def _positions(pmf: Pmf) -> FloatArray:

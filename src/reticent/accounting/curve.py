@@ -13,6 +13,7 @@ from reticent.accounting.loss import FloatArray
 MAX_POINTS = 2**22
 MU_POINTS = 2**13
 MU_WIDTH = 1e-5
+MAX_OPEN = 2**18
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ class Tests:
         return float((np.log(self.power[useful] - delta) - self.log_alpha[useful]).max(initial=0.0))
 
     def mu(self, alpha_min: float) -> float:
-        """Largest Phi^-1(power) - Phi^-1(alpha) among the tests whose two errors are at least alpha_min."""
-        chosen = (self.alpha >= alpha_min) & (1 - self.power >= alpha_min) & (self.power > 0)
-        return float((ndtri(self.power[chosen]) - ndtri(self.alpha[chosen])).max(initial=0.0))
+        """Largest Phi^-1(power) - Phi^-1(alpha) among tests, mixed ones too, of errors that are at least alpha_min."""
+        mixed = ndtr(np.linspace(float(ndtri(alpha_min)), 0.0, 256))
+        alpha = np.append(self.alpha, mixed)
+        power = np.append(self.power, np.interp(mixed, *_with_ends(self)) * (1 - 1e-12))
+        chosen = (alpha >= alpha_min) & (1 - power >= alpha_min) & (power > 0)
+        return float((ndtri(power[chosen]) - ndtri(alpha[chosen])).max(initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ class Curve:
         while True:
             bound = self._mu_between(left, right, alpha_min)
             open_ = bound > settled + MU_WIDTH
-            if not open_.any() or float((right - left)[open_].max()) < MU_WIDTH / 4:
+            if not open_.any() or open_.sum() > MAX_OPEN or float((right - left)[open_].max()) < MU_WIDTH / 4:
                 return lower, max(settled, float(bound.max(initial=0.0)))
             settled = max(settled, float(bound[~open_].max(initial=0.0)))
             pieces = np.linspace(left[open_], right[open_], 9, axis=1)
@@ -215,7 +219,7 @@ class Curve:
     def _mu_between(self, left: FloatArray, right: FloatArray, alpha_min: float) -> FloatArray:
         """Upper bounds on mu over tests with Phi^-1(alpha) from left to right; 0 where none has errors that large."""
         miss, power = self.best_test(ndtr(right))
-        shifted = np.where(power < 0.5, ndtri(power), -ndtri(miss))
+        shifted = np.minimum(np.where(power < 0.5, ndtri(power), -ndtri(miss)), -ndtri(alpha_min))
         return np.where(self.miss_from_above(ndtr(left)) >= alpha_min, np.maximum(0.0, shifted - left), 0.0)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import logsumexp
 
 from reticent.accounting.atomic_loss import AtomicLoss
 from reticent.accounting.loss import FloatArray, Masses
@@ -24,12 +25,10 @@ class DiscreteGaussianLoss:
     def _atoms(self) -> AtomicLoss:
         s, reach = self.sensitivity, math.ceil(REACH * self.sigma) + 1
         x = np.arange(-reach, s + reach + 1)
-        weights = np.arange(-reach, reach + 1)
-        total = float(np.exp(-(weights**2) / (2 * self.sigma**2)).sum())
-        absent = np.exp(-(x.astype(float) ** 2) / (2 * self.sigma**2)) / total
-        present = np.exp(-((x - s).astype(float) ** 2) / (2 * self.sigma**2)) / total
-        losses = s * (2 * x - s) / (2 * self.sigma**2)
-        return AtomicLoss(tuple(losses), tuple(present), tuple(absent), TAIL, TAIL)
+        width = 2 * self.sigma**2
+        log_total = float(logsumexp(-(np.arange(-reach, reach + 1) ** 2) / width))
+        losses, log_present = s * (2 * x - s) / width, -((x - s) ** 2) / width - log_total
+        return AtomicLoss(tuple(losses), tuple(log_present), TAIL, TAIL)
 
     @property
     def span(self) -> tuple[float, float]:

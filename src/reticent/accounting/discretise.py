@@ -6,9 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from reticent.accounting.loss import FloatArray, Loss, Masses
+from reticent.accounting.loss import FloatArray, Loss, Masses, log
 
-FAINT = 1e-290  # masses below lose relative accuracy; their cells go to the upper end whole, in both directions
 COARSE = 600.0  # a cell wider than this goes to its upper end whole: e^width would overflow
 
 
@@ -33,14 +32,15 @@ class Pmf:
 
     def reversed(self) -> "Pmf":
         """The distribution of the negative."""
-        return Pmf(1 - self.first - len(self.log_probabilities), self.log_probabilities[::-1])
+        return Pmf(1 - self.first - len(self.log_probabilities), self.log_probabilities[::-1], self.infinite)
 
 
 @dataclass(frozen=True)
 class Discretised:
     """`removal` and `addition` are distributions of losses, in grid steps, of pairs that dominate the true ones.
 
-    `present` and `absent` are the true distributions of the number of the cell that the loss falls into.
+    `present` and `absent` are the true distributions of the number of the cell that the loss falls into; at infinity is
+    what happens under one of them alone.
     """
 
     grid: float
@@ -62,18 +62,22 @@ def discretise(loss: Loss, grid: float) -> Discretised:
     below, above = _tail(loss, -math.inf, edges[0]), _tail(loss, edges[-1], math.inf)
     share, share_reversed = _upper_shares(cells, grid)
     guard = loss.guard / grid
-    removal = _ends(cells.present, np.minimum(1.0, share + guard), below.present[0])
-    addition = _ends(cells.absent[::-1], np.minimum(1.0, share_reversed[::-1] + guard), above.absent[0])
-    log_present, log_absent = _log_masses(cells, edges)
-    for whole, low, high in ((log_present, below.present, above.present), (log_absent, below.absent, above.absent)):
-        whole[0], whole[-1] = np.logaddexp(whole[0], _log(low[0])), np.logaddexp(whole[-1], _log(high[0]))
+    removal = _ends(cells.present, share, guard, below.present[0])
+    addition = _ends(cells.absent[::-1], share_reversed[::-1], guard, above.absent[0])
+    telling = _telling(above.present[0], above.absent[0]), _telling(below.absent[0], below.present[0])
+    present, absent = cells.present.copy(), cells.absent.copy()
+    present[0], absent[-1] = np.logaddexp(present[0], below.present[0]), np.logaddexp(absent[-1], above.absent[0])
+    if not telling[0]:
+        present[-1] = np.logaddexp(present[-1], above.present[0])
+    if not telling[1]:
+        absent[0] = np.logaddexp(absent[0], below.absent[0])
     count = len(edges) - 1
     return Discretised(
         grid,
-        Pmf(first, _log(removal), float(above.present[0])),
-        Pmf(-first - count, _log(addition), float(below.absent[0])),
-        Pmf(first, log_present),
-        Pmf(first, log_absent),
+        Pmf(first, removal, math.exp(above.present[0])),
+        Pmf(-first - count, addition, math.exp(below.absent[0])),
+        Pmf(first, present, telling[0]),
+        Pmf(first, absent, telling[1]),
     )
 
 
@@ -87,15 +91,14 @@ def exact_deltas(loss: Loss, grid: float) -> tuple[int, FloatArray, FloatArray]:
     first, edges = _edges(loss, grid)
     cells = loss.masses(edges)
     below, above = _tail(loss, -math.inf, edges[0]), _tail(loss, edges[-1], math.inf)
-    log_present, log_absent = _log_masses(cells, edges)
     growth = math.log(math.expm1(grid)) if grid < COARSE else grid
-    absent = np.logaddexp.accumulate(np.append(log_absent, _log(above.absent))[::-1])[::-1]
-    steps = cells.above + np.exp(np.minimum(growth + edges[:-1] + absent[1:], 0.0))
-    removal = np.append(steps, above.above)[::-1].cumsum()[::-1]
-    present = np.logaddexp.accumulate(np.append(_log(below.present), log_present))
-    steps = np.exp(_log(cells.below) - edges[1:]) + np.exp(np.minimum(growth + present[:-1] - edges[1:], 0.0))
-    addition = np.append(np.exp(_log(below.below) - edges[0]), steps).cumsum()
-    return first, removal, addition
+    absent = np.logaddexp.accumulate(np.append(cells.absent, above.absent)[::-1])[::-1]
+    steps = np.logaddexp(cells.above, growth + edges[:-1] + absent[1:])
+    removal = np.logaddexp.accumulate(np.append(steps, above.above)[::-1])[::-1]
+    present = np.logaddexp.accumulate(np.append(below.present, cells.present))
+    steps = np.logaddexp(cells.below, growth + present[:-1]) - edges[1:]
+    addition = np.logaddexp.accumulate(np.append(below.below - edges[0], steps))
+    return first, np.exp(np.minimum(removal, 0.0)), np.exp(np.minimum(addition, 0.0))
 
 
 def _edges(loss: Loss, grid: float) -> tuple[int, FloatArray]:
@@ -105,47 +108,37 @@ def _edges(loss: Loss, grid: float) -> tuple[int, FloatArray]:
     return first, np.arange(first, first + count + 1, dtype=np.float64) * grid
 
 
+def _telling(mine: float, other: float) -> float:
+    """Mass beyond the grid that the other distribution cannot have."""
+    return math.exp(mine) if other == -math.inf else 0.0
+
+
 def _tail(loss: Loss, low: float, high: float) -> Masses:
     return loss.masses(np.array([low, high]))
-
-
-def _log_masses(cells: Masses, edges: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Logarithms of P and Q; a mass too small for a float is replaced by what the other one allows at most."""
-    log_present, log_absent = _log(cells.present), _log(cells.absent)
-    return (
-        np.where(cells.present < FAINT, np.maximum(log_present, log_absent + edges[1:]), log_present),
-        np.where(cells.absent < FAINT, np.maximum(log_absent, log_present - edges[:-1]), log_absent),
-    )
-
-
-def _log(values: FloatArray) -> FloatArray:
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(values))
 
 
 def _upper_shares(cells: Masses, grid: float) -> tuple[FloatArray, FloatArray]:
     """Share of P that goes to a cell's upper end, and share of Q that goes to its lower end, addition's upper one.
 
-    Masses a and b at the ends with P = a + b and e^low Q = a + b e^-h give b = above / (1 - e^-h), a = below / (e^h - 1).
+    Masses a and b at the ends with P = a + b and e^low Q = a + b e^-h have b = above / (1 - e^-h) and
+    a = below / (e^h - 1). Under Q the lower end has e^h times as much for the same mass.
     """
     whole = np.ones_like(cells.present)
     if grid > COARSE:
         return whole, whole
-    upper, lower = cells.above / -math.expm1(-grid), cells.below / math.expm1(grid)
-    both = upper + lower
-    share = np.divide(upper, both, out=whole.copy(), where=both > 0)
-    lower_share = np.divide(lower, both, out=whole.copy(), where=both > 0)
-    share_reversed = np.divide(
-        lower_share, lower_share + share * math.exp(-grid), out=whole.copy(), where=lower_share + share > 0
-    )
-    faint = np.minimum(cells.present, cells.absent) < FAINT
-    share[faint] = share_reversed[faint] = 1.0
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        odds = np.exp(cells.above - cells.below + grid)  # b / a = above / below * (e^h - 1) / (1 - e^-h)
+        share = np.where(np.isfinite(odds), odds / (1 + odds), 1.0)
+        odds_reversed = math.exp(grid) / odds
+        share_reversed = np.where(np.isfinite(odds_reversed), odds_reversed / (1 + odds_reversed), 1.0)
     return share, share_reversed
 
 
-def _ends(masses: FloatArray, upper_share: FloatArray, bottom: float) -> FloatArray:
-    probabilities = np.zeros(len(masses) + 1)
-    probabilities[:-1] = masses * (1 - upper_share)
-    probabilities[1:] += masses * upper_share
-    probabilities[0] += bottom
+def _ends(masses: FloatArray, upper_share: FloatArray, guard: float, bottom: float) -> FloatArray:
+    """Logarithms of what lies on the cells' ends once each cell's mass has gone there, more of it up than it should."""
+    share = np.minimum(1.0, upper_share + guard)
+    probabilities = np.full(len(masses) + 1, -math.inf)
+    probabilities[1:] = masses + log(share)
+    probabilities[:-1] = np.logaddexp(probabilities[:-1], masses + log(1 - share))
+    probabilities[0] = np.logaddexp(probabilities[0], bottom)
     return probabilities

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, ndtr, ndtri_exp
+from scipy.special import gammaln, log_ndtr, logsumexp, ndtri_exp
 
-from reticent.accounting.loss import FloatArray, Masses
+from reticent.accounting.loss import FloatArray, Masses, log
 
 LOG_TAIL = -110.0  # logarithm of the one-step tail mass outside of the span, about 2e-48
 WIDE = 0.1  # in standard deviations: below, quadrature is exact to rounding; above, differences of Phi are
@@ -57,7 +57,7 @@ class GaussianLoss:
         with np.errstate(invalid="ignore"):
             width = np.nan_to_num(np.diff(x), nan=math.inf, posinf=math.inf) / self.noise_multiplier
         narrow = width < min(WIDE, self.noise_multiplier)
-        found = Masses(*(np.empty_like(width) for _ in range(4)))
+        found = Masses(*(np.full_like(width, -math.inf) for _ in range(4)))
         for chosen, integrate in ((narrow, self._by_quadrature), (~narrow, self._by_differences)):
             part = integrate(x[:-1][chosen], x[1:][chosen], edges[:-1][chosen], edges[1:][chosen])
             for whole, values in zip(found, part, strict=True):
@@ -98,33 +98,41 @@ class GaussianLoss:
         return np.asarray(0.5 + s**2 * np.where(loss <= math.log1p(-q), -math.inf, exponent))
 
     def _by_quadrature(self, left: FloatArray, right: FloatArray, low: FloatArray, high: FloatArray) -> Masses:
-        """Seven-point Gauss-Legendre quadrature of P, Q, (1 - e^(low - L)) P and (e^(high - L) - 1) P."""
+        """Seven-point Gauss-Legendre quadrature of P, Q, (1 - e^(low - L)) P and (e^(high - L) - 1) P.
+
+        In terms of each cell's largest density of P, so that nothing underflows; Q = e^-L P.
+        """
         s, q = self.noise_multiplier, self.rate
-        present, absent, above, below = (np.zeros_like(left) for _ in range(4))
         half = (right - left) / 2
+        middle = left + half
+        base = -np.minimum((middle / s) ** 2, ((middle - 1) / s) ** 2) / 2 if q < 1 else -(((middle - 1) / s) ** 2) / 2
+        present, absent, above, below = (np.zeros_like(left) for _ in range(4))
         for node, weight in zip(NODES, WEIGHTS, strict=True):
             x = left + half * (1 + node)
-            scale = weight * half / (s * math.sqrt(2 * math.pi))
-            absent_here = scale * np.exp(-((x / s) ** 2) / 2)
-            present_here = (1 - q) * absent_here + q * scale * np.exp(-(((x - 1) / s) ** 2) / 2)
+            shifted = np.exp(-(((x - 1) / s) ** 2) / 2 - base)
+            here = weight * ((1 - q) * np.exp(-((x / s) ** 2) / 2 - base) + q * shifted if q < 1 else shifted)
             loss = self._loss(x)
-            present += present_here
-            absent += absent_here
-            above -= present_here * np.expm1(low - loss)
-            below += present_here * np.expm1(high - loss)
-        return Masses(present, absent, above, below)
+            present += here
+            absent += here * np.exp(low - loss)
+            above -= here * np.expm1(low - loss)
+            below += here * np.expm1(high - loss)
+        scale = base + log(half / (s * math.sqrt(2 * math.pi)))
+        return Masses(scale + log(present), scale + log(absent) - low, scale + log(above), scale + log(below))
 
     def _by_differences(self, left: FloatArray, right: FloatArray, low: FloatArray, high: FloatArray) -> Masses:
         s, q = self.noise_multiplier, self.rate
-        absent = _normal_mass(left / s, right / s)
-        shifted = _normal_mass((left - 1) / s, (right - 1) / s)
-        present = (1 - q) * absent + q * shifted
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            above = present - np.exp(low + np.log(absent))
-            below = np.where(absent > 0, np.exp(high + np.log(absent)) - present, 0.0)
-        return Masses(present, absent, np.maximum(above, 0.0), np.maximum(below, 0.0))
+        absent = _log_normal_mass(left / s, right / s)
+        shifted = _log_normal_mass((left - 1) / s, (right - 1) / s)
+        present = np.logaddexp(math.log1p(-q) + absent, math.log(q) + shifted) if q < 1 else shifted
+        with np.errstate(invalid="ignore"):
+            above = present + log(-np.expm1(np.minimum(low + absent - present, 0.0)))
+            below = present + log(np.expm1(np.clip(high + absent - present, 0.0, 700.0)))
+        return Masses(present, absent, np.nan_to_num(above, nan=-math.inf), np.nan_to_num(below, nan=-math.inf))
 
 
-def _normal_mass(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Mass of the standard normal between a and b, from the tail that does not cancel."""
-    return np.asarray(np.where(a > 0, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a)))
+def _log_normal_mass(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Logarithm of the standard normal's mass between a and b, from the tail that does not cancel."""
+    far, near = np.where(a > 0, a, -b), np.where(a > 0, b, -a)
+    upper = log_ndtr(-far)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nan_to_num(upper + log(-np.expm1(log_ndtr(-near) - upper)), nan=-math.inf))

@@ -23,7 +23,7 @@ FITS = 0.01
 class GdpStatement:
     """A mechanism summarised as "mu-GDP down to delta = eta".
 
-    `mu`: smallest with delta(epsilon) <= max(delta_mu(epsilon), eta) for all epsilon >= 0 and both orders. `regret`: the
+    `mu`: smallest with delta(epsilon) <= max(delta_mu(epsilon), eta) for all epsilon >= 0, both orders. `regret`: the
     most by which the summary at `mu.upper` overstates a Bayes-optimal attacker's success, over all priors: the
     Delta-divergence to the mu-Gaussian mechanism. `worst_epsilon`: where regret is largest.
     """
@@ -91,7 +91,7 @@ def mu_at(epsilons: FloatArray, deltas: FloatArray) -> FloatArray:
 
 
 def mu_of_pure_dp(epsilon: float) -> float:
-    """Tight mu of epsilon-DP: 2 Phi^-1(e^epsilon / (1 + e^epsilon)), that of randomised response (Gomez et al., 2025)."""
+    """Tight mu of epsilon-DP, that of randomised response: 2 Phi^-1(e^epsilon / (1 + e^epsilon))."""
     from scipy.special import ndtri
 
     require_open("epsilon", epsilon, 0.0, math.inf)

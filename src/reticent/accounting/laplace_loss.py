@@ -1,11 +1,12 @@
 """Privacy loss of Laplace noise."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from reticent.accounting.atomic_loss import AtomicLoss
-from reticent.accounting.loss import FloatArray, Masses
+from reticent.accounting.loss import FloatArray, Masses, log
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,14 @@ class LaplaceLoss:
         end = 1 / self.scale
         inside = np.clip(edges, -end, end)
         a, b = inside[:-1], inside[1:]
-        width = b - a
-        present = np.exp((b - end) / 2) * -np.expm1(-width / 2) / 2
-        absent = np.exp(-(a + end) / 2) * -np.expm1(-width / 2) / 2
-        bend = 2 * np.sinh(width / 4) ** 2
-        with np.errstate(over="ignore"):
-            above = np.exp((a - end) / 2) * bend + absent * (np.exp(a) - np.exp(edges[:-1]))
-            below = np.exp((b - end) / 2) * bend + absent * (np.minimum(np.exp(edges[1:]), 1e300) - np.exp(b))
-        tail = float(np.exp(-end)) / 2
-        atoms = AtomicLoss((-end, end), (tail, 0.5), (0.5, tail)).masses(edges)
-        return Masses(present + atoms[0], absent + atoms[1], above + atoms[2], below + atoms[3])
+        share = log(-np.expm1((a - b) / 2))
+        present, absent = (b - end) / 2 + share - math.log(2), -(a + end) / 2 + share - math.log(2)
+        bend = 2 * share - math.log(2)
+        beyond = absent + a + log(-np.expm1(np.minimum(edges[:-1] - a, 0.0)))
+        within = absent + np.minimum(edges[1:], 1e300) + log(-np.expm1(np.minimum(b - edges[1:], 0.0)))
+        above, below = np.logaddexp((b - end) / 2 + bend, beyond), np.logaddexp(b - (a + end) / 2 + bend, within)
+        atoms = AtomicLoss((-end, end), (-end - math.log(2), -math.log(2))).masses(edges)
+        return Masses(*(np.logaddexp(*pair) for pair in zip((present, absent, above, below), atoms, strict=True)))
 
     def log_moment(self, order: int) -> float:
         """log(a/(2a-1) e^((a-1)/b) + (a-1)/(2a-1) e^(-a/b)) (Mironov, 2017, Proposition 6)."""

@@ -12,10 +12,10 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Masses(NamedTuple):
-    """What lies in the cells a <= L < b of the loss L = log dP/dQ, one entry a cell.
+    """What lies in the cells a <= L < b of the loss L = log dP/dQ, one entry a cell: *logarithms* of masses.
 
-    `above` = P - e^a Q and `below` = e^b Q - P say where in the cell the mass lies; both are >= 0. They are given beside
-    P and Q because the differences cancel in narrow cells.
+    `above` is that of P - e^a Q and `below` that of e^b Q - P, which are >= 0 and say where in the cell the mass lies.
+    They are given beside P and Q because the differences cancel in narrow cells.
     """
 
     present: FloatArray
@@ -94,8 +94,13 @@ class SampledLoss:
             far = edges - math.log(q) + np.log1p(np.maximum(-(1 - q) * np.exp(-edges), -1.0))
         inner = self.loss.masses(np.asarray(np.where((edges < 1) & (near > -1), near, far)))
         # r never falls below 1 - q: a cell that starts lower has its mass further above its own lower end.
-        gap = np.maximum(0.0, 1 - q - np.exp(edges[:-1])) * inner.absent
-        return Masses((1 - q) * inner.absent + q * inner.present, inner.absent, q * inner.above + gap, q * inner.below)
+        gap = log(np.maximum(0.0, 1 - q - np.exp(np.minimum(edges[:-1], 0.0)))) + inner.absent
+        return Masses(
+            np.logaddexp(math.log1p(-q) + inner.absent, math.log(q) + inner.present),
+            inner.absent,
+            np.logaddexp(math.log(q) + inner.above, gap),
+            math.log(q) + inner.below,
+        )
 
     def log_moment(self, order: int) -> float:
         """log E[(1 - q + q r)^a] by the binomial theorem; the moments of r of order 0 and 1 are 1."""
@@ -144,31 +149,33 @@ class SymmetrisedLoss:
 
     def masses(self, edges: FloatArray) -> Masses:
         """See `Loss`."""
-        up = self._half(edges)
-        mirror = self._half(-edges[::-1])
-        with np.errstate(over="ignore", invalid="ignore"):
-            low, high = np.exp(edges[:-1]), np.exp(edges[1:])
-        down_above = np.where(mirror.below[::-1] > 0, low * mirror.below[::-1], 0.0)
-        down_below = np.where(mirror.above[::-1] > 0, high * mirror.above[::-1], 0.0)
-        rest = self._rest()
-        at_zero = (edges[:-1] <= 0) & (edges[1:] > 0)
+        up, mirror = self._half(edges), self._half(-edges[::-1])
+        rest = log(np.array(1 - np.exp(np.logaddexp(*self._half(np.array([0.0, math.inf]))[:2]))))[0]
+        low, high = np.minimum(edges[:-1], 0.0), edges[1:]
+        at_zero = np.where((edges[:-1] <= 0) & (high > 0), float(rest), -math.inf)
+        with np.errstate(invalid="ignore"):
+            down_above = np.nan_to_num(edges[:-1] + mirror.below[::-1], nan=-math.inf, neginf=-math.inf)
+            down_below = np.nan_to_num(high + mirror.above[::-1], nan=-math.inf, neginf=-math.inf)
+        growth = np.where(high > 0, np.minimum(high, 700.0) + log(-np.expm1(-np.maximum(high, 0.0))), -math.inf)
         return Masses(
-            up.present + mirror.absent[::-1] + rest * at_zero,
-            up.absent + mirror.present[::-1] + rest * at_zero,
-            up.above + down_above + np.where(at_zero, rest * (1 - low), 0.0),
-            up.below + down_below + np.where(at_zero, rest * (np.minimum(high, 1e300) - 1), 0.0),
+            np.logaddexp.reduce([up.present, mirror.absent[::-1], at_zero]),
+            np.logaddexp.reduce([up.absent, mirror.present[::-1], at_zero]),
+            np.logaddexp.reduce([up.above, down_above, at_zero + log(-np.expm1(low))]),
+            np.logaddexp.reduce([up.below, down_below, at_zero + growth]),
         )
 
     def _half(self, edges: FloatArray) -> Masses:
         """Masses of the losses above 0; cells that straddle 0 keep what is above it, measured from their own ends."""
         inner = self.loss.masses(np.maximum(edges, 0.0))
-        gap = np.where(edges[:-1] < 0, -np.expm1(edges[:-1]), 0.0) * inner.absent
-        return Masses(inner.present, inner.absent, inner.above + gap, inner.below)
-
-    def _rest(self) -> float:
-        whole = self.loss.masses(np.array([0.0, math.inf]))
-        return max(0.0, 1 - float(whole.present[0] + whole.absent[0]))
+        gap = log(-np.expm1(np.minimum(edges[:-1], 0.0))) + inner.absent
+        return inner._replace(above=np.logaddexp(inner.above, gap))
 
     def log_moment(self, order: int) -> float:
         """Both orders' excess together: r^a over losses > 0, and the mirrored rest, are at most E r^a + 1."""
         return float(np.logaddexp(self.loss.log_moment(order), 0.0))
+
+
+def log(values: FloatArray) -> FloatArray:
+    """Logarithm, minus infinity at 0."""
+    with np.errstate(divide="ignore"):
+        return np.atleast_1d(np.log(values))

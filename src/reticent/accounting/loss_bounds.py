@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reticent.accounting.composition_fft import Repeated, compose, tilt_for, window
-from reticent.accounting.curve import Curve, Side, Tests
+from reticent.accounting.composition_fft import Cumulants, Repeated, TooWideError, compose, deviation, tilt_for
+from reticent.accounting.curve import MAX_POINTS, Curve, Side, Tests
 from reticent.accounting.discretise import Discretised, Pmf, discretise, exact_deltas
 from reticent.accounting.loss import FloatArray, Loss
 
 MAX_CELLS = 2**20
-MAX_WINDOW = 2**21
 DECADES_PER_LEVEL = 12
 LEVELS = 4
 MASS_GUARD = 1e-12  # relative accuracy of one release's masses, with a wide margin
@@ -39,59 +38,57 @@ class LossBounds:
 
     def __init__(self, releases: Sequence[Release], accuracy: float) -> None:
         self._releases = tuple(releases)
-        self._grid, self._parts = _discretised(self._releases, accuracy)
+        self._grid = _grid(self._releases, accuracy)
+        self._discretised: dict[float, list[Discretised]] = {}
         self._levels: dict[int, tuple[Side, Side]] = {}
-
-    @property
-    def grid(self) -> float:
-        """Width of the cells of the privacy loss."""
-        return self._grid
 
     def sides(self, level: int) -> tuple[Side, Side]:
         """Removal and addition, from the tilt of one level."""
-        if len(self._releases) == 1 and self._releases[0].times == 1:
+        single = len(self._releases) == 1 and self._releases[0].times == 1
+        if single:
             level = 0
         if level not in self._levels:
-            if len(self._releases) == 1 and self._releases[0].times == 1:
-                self._levels[0] = self._exact()
-            else:
-                self._levels[level] = (self._side(level, False), self._side(level, True))
+            self._levels[level] = self._exact() if single else (self._side(level, False), self._side(level, True))
         return self._levels[level]
 
+    def _parts(self, grid: float) -> list[Discretised]:
+        if grid not in self._discretised:
+            self._discretised[grid] = [discretise(release.loss, grid) for release in self._releases]
+        return self._discretised[grid]
+
     def _exact(self) -> tuple[Side, Side]:
-        loss, part = self._releases[0].loss, self._parts[0][0]
+        loss, part = self._releases[0].loss, self._parts(self._grid)[0]
         first, removal, addition = exact_deltas(loss, self._grid)
         sides = []
         for delta, start, last, (null, hit) in (
             (removal, first, part.removal.infinite, (part.absent, part.present)),
             (addition[::-1], 1 - first - len(addition), part.addition.infinite, _reversed(part)),
         ):
-            upper = np.minimum(1.0, _from_zero(delta, start, 1.0, last) * math.exp(loss.guard + MASS_GUARD))
-            tests = _tests(_log_tail(null) + MASS_GUARD, np.exp(_log_tail(hit) - MASS_GUARD))
-            sides.append(Side(self._grid, np.minimum.accumulate(upper), (tests,)))
+            grid, upper = _from_zero(self._grid, delta * math.exp(loss.guard + MASS_GUARD), start, last)
+            tests = _tests(_log_tail(null) + MASS_GUARD, np.exp(_log_tail(hit) - MASS_GUARD) + hit.infinite)
+            sides.append(Side(grid, upper, (tests,)))
         return sides[0], sides[1]
 
     def _side(self, level: int, reverse: bool) -> Side:
-        uppers = [Repeated(part.addition if reverse else part.removal, times) for part, times in self._parts]
-        tilt = tilt_for(uppers, -math.log(10.0) * DECADES_PER_LEVEL * level) if level else 0.0
-        divergence = compose(uppers, tilt).divergence(self._grid)
-        guard = sum(release.times * release.loss.guard for release in self._releases)
-        infinite = -math.expm1(sum(part.times * math.log1p(-part.pmf.infinite) for part in uppers))
-        upper = np.minimum(1.0, np.exp(np.minimum(divergence.log_upper + guard, 0.0)) + infinite)
-        upper = np.minimum.accumulate(_from_zero(upper, divergence.first, 1.0, float(upper[-1])))
-        return Side(self._grid, upper, (self._attained(tilt, reverse),))
+        """One order at one level, on the first grid that is coarse enough for memory."""
+        grid = self._grid
+        while True:
+            try:
+                return self._composed(level, reverse, grid)
+            except TooWideError as error:
+                grid = _divided(_lattice(self._releases), grid * 1.1 * error.factor)
 
-    def _attained(self, tilt: float, reverse: bool) -> Tests:
-        pairs = [(_reversed(part) if reverse else (part.absent, part.present), times) for part, times in self._parts]
-        null = compose([Repeated(pair[0], times) for pair, times in pairs], tilt + self._grid).tail()
-        hit = compose([Repeated(pair[1], times) for pair, times in pairs], tilt).tail()
-        first, last = max(null.first, hit.first), min(null.first + len(null.value), hit.first + len(hit.value))
-        guard = MASS_GUARD * sum(times for _, times in self._parts)
-        if first >= last:
-            return Tests(np.zeros(0), np.zeros(0))
-        log_alpha = null.log_upper[first - null.first : last - null.first]
-        log_power = hit.log_lower[first - hit.first : last - hit.first]
-        return _tests(log_alpha + guard, np.exp(np.minimum(log_power - guard, 0.0)))
+    def _composed(self, level: int, reverse: bool, grid: float) -> Side:
+        parts, times = self._parts(grid), [release.times for release in self._releases]
+        uppers = [Repeated(part.addition if reverse else part.removal, n) for part, n in zip(parts, times, strict=True)]
+        tilt = tilt_for(uppers, -math.log(10.0) * DECADES_PER_LEVEL * level) if level else 0.0
+        divergence = compose(uppers, tilt).divergence(grid)
+        guard = sum(release.times * release.loss.guard for release in self._releases)
+        upper = np.exp(np.minimum(divergence.log_upper + guard, 0.0)) + _ever_infinite(uppers)
+        wide, upper = _from_zero(grid, upper, divergence.first, float(upper[-1]))
+        pairs = [_reversed(part) if reverse else (part.absent, part.present) for part in parts]
+        nulls, hits = ([Repeated(pair[k], n) for pair, n in zip(pairs, times, strict=True)] for k in (0, 1))
+        return Side(wide, upper, (_attained(nulls, hits, tilt, grid),))
 
 
 class LossCurves:
@@ -140,26 +137,38 @@ def level_of(probability: float) -> int:
     return min(LEVELS - 1, round(-math.log10(probability) / DECADES_PER_LEVEL))
 
 
-def _discretised(releases: Sequence[Release], accuracy: float) -> tuple[float, list[tuple[Discretised, int]]]:
-    """Grid at which the added variance h^2/4 is `accuracy` of the loss's own, or the coarser one that memory allows."""
-    lattice = min((release.loss.lattice for release in releases if release.loss.lattice), default=None)
+def _grid(releases: Sequence[Release], accuracy: float) -> float:
+    """Grid at which the added variance h^2/4 is `accuracy` of the loss's own, or coarser for a loss of a wide span."""
     times = sum(release.times for release in releases)
     spread = math.sqrt(sum(release.times * release.loss.spread**2 for release in releases) / times)
     widest = max(high - low for low, high in (release.loss.span for release in releases))
-    grid = _divided(lattice, max(spread * math.sqrt(accuracy) * 2, widest / MAX_CELLS))
-    while True:
-        parts = [(discretise(release.loss, grid), release.times) for release in releases]
-        low, high = window([Repeated(part.removal, count) for part, count in parts]) if times > 1 else (0, 0)
-        if high - low <= MAX_WINDOW:
-            return grid, parts
-        grid = _divided(lattice, grid * 1.1 * (high - low) / MAX_WINDOW)
+    return _divided(_lattice(releases), max(spread * math.sqrt(accuracy) * 2, widest / MAX_CELLS))
+
+
+def _lattice(releases: Sequence[Release]) -> float | None:
+    return min((release.loss.lattice for release in releases if release.loss.lattice), default=None)
 
 
 def _divided(lattice: float | None, grid: float) -> float:
     """The grid, or one near it of which the lattice is a whole multiple."""
-    if lattice is None:
+    if lattice is None or grid > lattice:
         return grid
-    return lattice / math.ceil(lattice / grid) if grid <= lattice else grid
+    return lattice / math.ceil(lattice / grid * (1 - 1e-12))
+
+
+def _attained(nulls: Sequence[Repeated], hits: Sequence[Repeated], tilt: float, grid: float) -> Tests:
+    """Tests by the sum of cell numbers, from the tails of its distributions with the unit absent and present."""
+    hit = compose(hits, tilt).tail()
+    # Where cells are narrow Q is about e^-L P, and the tilt that brings it to the same place is larger by the grid.
+    near = Cumulants(nulls).order(Cumulants(hits).mean(tilt), tilt + grid, max(0.5, deviation(hits) / 50))
+    null = compose(nulls, max(0.0, near)).tail()
+    first, last = max(null.first, hit.first), min(null.first + len(null.value), hit.first + len(hit.value))
+    if first >= last:
+        return Tests(np.zeros(0), np.zeros(0))
+    guard = MASS_GUARD * sum(part.times for part in nulls)
+    log_alpha = null.log_upper[first - null.first : last - null.first]
+    log_power = hit.log_lower[first - hit.first : last - hit.first]
+    return _tests(log_alpha + guard, np.exp(np.minimum(log_power - guard, 0.0)) + _ever_infinite(hits) * (1 - 1e-12))
 
 
 def _reversed(part: Discretised) -> tuple[Pmf, Pmf]:
@@ -177,8 +186,19 @@ def _tests(log_alpha: FloatArray, power: FloatArray) -> Tests:
     return Tests(log_alpha[kept], power[kept])
 
 
-def _from_zero(values: FloatArray, first: int, before: float, after: float) -> FloatArray:
-    """Values at losses 0, h, 2h, … (at least one) of an array that starts at loss first * h."""
-    if first > 0:
-        return np.concatenate([np.full(first, before), values])
-    return values[-first:] if -first < len(values) else np.array([after])
+def _ever_infinite(parts: Sequence[Repeated]) -> float:
+    return -math.expm1(sum(part.times * math.log1p(-part.pmf.infinite) for part in parts))
+
+
+def _from_zero(grid: float, values: FloatArray, first: int, after: float) -> tuple[float, FloatArray]:
+    """Non-increasing values at losses 0, h, 2h, … (at least one) of bounds on delta that start at loss first * grid.
+
+    Losses that start far above 0 get a wider h: a selection of the points is as true.
+    """
+    if first <= 0:
+        kept = values[-first:] if -first < len(values) else np.array([after])
+        return grid, np.minimum.accumulate(np.minimum(kept, 1.0))
+    every = -(-(first + len(values)) // MAX_POINTS)
+    index = np.arange(0, first + len(values), every) - first
+    kept = np.where(index < 0, 1.0, values[np.maximum(index, 0)])
+    return grid * every, np.minimum.accumulate(np.minimum(kept, 1.0))

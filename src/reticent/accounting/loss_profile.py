@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import overload
 
 import numpy as np
 
-from reticent.accounting.checks import require_alphas, require_open
+from reticent.accounting.checks import require_alphas, require_open, require_steps
 from reticent.accounting.covering import covering_mu
 from reticent.accounting.curve import Curve
+from reticent.accounting.group import GroupCurves
 from reticent.accounting.loss import FloatArray
 from reticent.accounting.loss_bounds import (
     DECADES_PER_LEVEL,
@@ -42,8 +44,8 @@ class LossProfile:
         accuracy: float = 1e-5,
     ) -> None:
         require_open("accuracy", accuracy, 0.0, 1.0)
-        self._plans = [merged(plan) for plan in plans]
-        self._curves = LossCurves(
+        self._plans: list[Sequence[Release]] | None = [merged(plan) for plan in plans]
+        self._curves: LossCurves | GroupCurves = LossCurves(
             [LossBounds(plan, accuracy) for plan in self._plans],
             None if attained is None else [LossBounds(merged(plan), accuracy) for plan in attained],
         )
@@ -57,7 +59,7 @@ class LossProfile:
             return exact(_smallest(lambda epsilon: self._at_once(epsilon, direction), delta, self._single.span))
         lower, upper = self._curves.curve((level_of(delta),), direction).steep.epsilon(delta)
         if math.isinf(upper):
-            upper = max(0.0, min(epsilon_of_divergence(self.renyi(a), a, delta) for a in FALLBACK_ORDERS))
+            upper = max(0.0, min(float(epsilon_of_divergence(self.renyi(a), a, delta)) for a in FALLBACK_ORDERS))
         return Certified(min(lower, upper), upper, "upper")
 
     def delta(self, epsilon: float, direction: Direction = "worst") -> Certified:
@@ -112,6 +114,15 @@ class LossProfile:
         require_open("prior", prior, 0.0, 1.0)
         return self.power(prior, "remove")
 
+    def group(self, size: int) -> "LossProfile":
+        """See `PrivacyProfile`."""
+        require_steps(size, "size")
+        if size == 1:
+            return self
+        group = copy(self)
+        group._curves, group._single, group._plans = GroupCurves(self._curves, size), None, None
+        return group
+
     def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `PrivacyProfile`."""
         side = self._curves.curve(tuple(range(LEVELS // 2)), "worst").steep
@@ -131,15 +142,17 @@ class LossProfile:
     def renyi(self, order: float) -> float:
         """See `PrivacyProfile`; exact at whole orders of sampled Gaussians, a chord between them."""
         require_open("order", order, 1.0, math.inf)
+        if self._plans is None:
+            return math.inf
         return max(sum(times * renyi_divergence(loss, order) for loss, times in plan) for plan in self._plans)
 
     def _at_once(self, epsilon: float, direction: Direction) -> float:
         """delta of a single release: P(L > e) - e^e Q(L > e) for removal, the same of -L under Q for addition."""
         assert self._single is not None
-        removal = float(self._single.masses(np.array([epsilon, math.inf])).above[0])
+        removal = math.exp(min(0.0, float(self._single.masses(np.array([epsilon, math.inf])).above[0])))
         below = float(self._single.masses(np.array([-math.inf, -epsilon])).below[0])
-        addition = math.exp(math.log(below) + epsilon) if below > 0 else 0.0
-        return min(1.0, {"remove": removal, "add": addition, "worst": max(removal, addition)}[direction])
+        addition = math.exp(min(0.0, below + epsilon))
+        return {"remove": removal, "add": addition, "worst": max(removal, addition)}[direction]
 
     def _for(self, alpha: float | Alphas, direction: Direction) -> tuple[FloatArray, Curve]:
         alphas = require_alphas(alpha)
@@ -156,4 +169,4 @@ def _smallest(delta_at: Callable[[float], float], delta: float, span: tuple[floa
     while high - low > 1e-14 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if delta_at(middle) > delta else (low, middle)
-    return high * (1 + 1e-12)
+    return float(high) * (1 + 1e-12)

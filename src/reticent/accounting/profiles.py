@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.accounting import gaussian
-from reticent.accounting.checks import require_alphas, require_open
+from reticent.accounting.checks import require_alphas, require_open, require_steps
 from reticent.accounting.loss import FloatArray
 from reticent.accounting.values import Certified
 
@@ -41,7 +41,7 @@ class PrivacyProfile(Protocol):
     @overload
     def power(self, alpha: Alphas, direction: Direction = "worst") -> list[Certified]: ...
     def power(self, alpha: float | Alphas, direction: Direction = "worst") -> Certified | list[Certified]:
-        """The adversary's largest true-positive rate 1 - f(alpha) at false-positive rate(s) alpha, accurate where small."""
+        """The adversary's largest true-positive rate 1 - f(alpha) at false-positive rate(s) alpha, small ones too."""
 
     def advantage(self) -> Certified:
         """Membership advantage: max over alpha of 1 - alpha - f(alpha) = delta(0)."""
@@ -57,6 +57,9 @@ class PrivacyProfile(Protocol):
 
         gamma(kappa) = 1 - f(kappa), level under absence and power under presence (Kaissis et al., 2023).
         """
+
+    def group(self, size: int) -> "PrivacyProfile":
+        """Profile for groups of `size` units, present or absent together; no Rényi divergence is known of most."""
 
     def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Lower and upper bounds on delta of the worse order at many epsilons >= 0, in increasing order."""
@@ -115,6 +118,11 @@ class GaussianProfile:
         require_open("prior", prior, 0.0, 1.0)
         return self.power(prior)
 
+    def group(self, size: int) -> "GaussianProfile":
+        """See `PrivacyProfile`: mu grows with the size."""
+        require_steps(size, "size")
+        return GaussianProfile(size * self.parameter)
+
     def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `PrivacyProfile`."""
         deltas = np.exp(gaussian.log_delta(self.parameter, epsilons))
@@ -172,6 +180,11 @@ class UnboundedProfile:
     def reconstruction(self, prior: float) -> Certified:
         """One."""
         return exact(1.0)
+
+    def group(self, size: int) -> "UnboundedProfile":
+        """The same."""
+        require_steps(size, "size")
+        return self
 
     def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Ones."""

@@ -119,10 +119,12 @@ class RandomisedResponse(_Repeated):
 
     @property
     def _loss(self) -> AtomicLoss:
-        other = 1 / (math.exp(self.epsilon) + self.categories - 1)
-        truth, neither = math.exp(self.epsilon) * other, (self.categories - 2) * other
-        losses = (-self.epsilon, 0.0, self.epsilon)
-        return AtomicLoss(losses, (other, neither, truth), (truth, neither, other), lattice=self.epsilon)
+        log_total = math.log(math.exp(self.epsilon) + self.categories - 1)
+        losses, log_present = [-self.epsilon, self.epsilon], [-log_total, self.epsilon - log_total]
+        if self.categories > 2:
+            losses.insert(1, 0.0)
+            log_present.insert(1, math.log(self.categories - 2) - log_total)
+        return AtomicLoss(tuple(losses), tuple(log_present), lattice=self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ class DiscreteLoss(Stored):
     """`steps` releases of which the privacy loss takes finitely many values, given with their probabilities.
 
     `losses` increase strictly; `probabilities` are those with the unit present (P), `infinite` the rest to 1. Without
-    the unit the loss l has probability e^-l times that (Q), and what Q lacks to 1 has a loss of minus infinity. The pair
-    (P, Q) is to dominate removal and (Q, P) addition.
+    the unit the loss l has probability e^-l times that (Q), and what Q lacks to 1 has a loss of minus infinity. (P, Q)
+    is to dominate removal and (Q, P) addition.
 
     Raises:
         InputError: the numbers are no such distribution.
@@ -171,9 +173,10 @@ class DiscreteLoss(Stored):
     @property
     def plans(self) -> tuple[Plan, ...]:
         """One kind of release."""
-        absent = tuple(math.exp(-loss) * share for loss, share in zip(self.losses, self.probabilities, strict=True))
         missing = max(0.0, 1 - self._absent_mass)
-        loss = AtomicLoss(self.losses, self.probabilities, absent, self.infinite, missing if missing > 1e-9 else 0.0)
+        there = [(loss, math.log(share)) for loss, share in zip(self.losses, self.probabilities, strict=True) if share]
+        losses, log_present = zip(*there, strict=True)
+        loss = AtomicLoss(losses, log_present, self.infinite, missing if missing > 1e-12 else 0.0)
         return ((Release(loss, self.steps),),)
 
     @property
