@@ -38,7 +38,7 @@ class GdpStatement:
         """Whether mu represents the mechanism well; if not, report the privacy profile instead."""
         return self.regret.upper <= FITS
 
-    def sentence(self) -> str:
+    def sentence(self, neighbouring_relation: str) -> str:
         """The statement as a sentence for a paper, mu rounded up."""
         if math.isinf(self.mu.upper):
             return f"No finite mu covers the mechanism down to delta = {self.eta:g}; report its privacy profile."
@@ -48,8 +48,8 @@ class GdpStatement:
         mu = math.ceil(self.mu.upper * 1000 - 1e-9) / 1000
         return (
             f"The mechanism is {mu:g}-GDP down to delta = {self.eta:g}: delta(epsilon) <= max(delta_mu(epsilon), "
-            f"{self.eta:g}) for every epsilon >= 0, under {{relation}}. This single number {verdict} (it overstates a "
-            f"Bayes-optimal attacker's success by at most {_up(self.regret.upper)})."
+            f"{self.eta:g}) for every epsilon >= 0 ({neighbouring_relation}). This single number {verdict} "
+            f"(it overstates a Bayes-optimal attacker's success by at most {_up(self.regret.upper)})."
         )
 
 
