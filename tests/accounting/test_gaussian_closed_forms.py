@@ -2,9 +2,11 @@
 
 import math
 
+import mpmath
 import pytest
 
 from reticent.accounting import Composition, Gaussian
+from reticent.accounting.gaussian import log_delta
 
 # mu, delta(1), epsilon(1e-5), epsilon(1e-6), advantage, power at type I error 0.01 and 0.001
 TABLE = [
@@ -46,3 +48,21 @@ def test_gaussians_compose_exactly_to_one_gaussian():
     parts = Composition((Gaussian(3.0, steps=4), Gaussian(1.5)))
     assert parts.profile().mu().upper == pytest.approx(math.sqrt(4 / 9 + 1 / 2.25), rel=1e-12)
     assert parts.profile().epsilon(1e-5).exact
+
+
+@pytest.mark.parametrize("mu", [1e-6, 1e-3, 0.05, 0.3, 1.0, 20.0, 1e4])
+def test_delta_keeps_its_digits_for_any_mu(mu):
+    with mpmath.workdps(60):
+        for a in (-38.0, -12.0, -3.0, -0.5, 0.0):
+            epsilon = mu * (mu / 2 - a)
+            low, e = mpmath.mpf(mu), mpmath.mpf(epsilon)
+            truth = mpmath.ncdf(low / 2 - e / low) - mpmath.exp(e) * mpmath.ncdf(-low / 2 - e / low)
+            assert math.exp(float(log_delta(mu, epsilon) - mpmath.log(truth))) == pytest.approx(1, rel=3e-11)
+
+
+def test_negative_epsilons_follow_the_reflection_and_groups_multiply_mu():
+    profile = Gaussian(1.25).profile()
+    for epsilon in (0.2, 3.0):
+        reflected = 1 - math.exp(-epsilon) + math.exp(-epsilon) * profile.delta(epsilon).upper
+        assert profile.delta(-epsilon).upper == pytest.approx(reflected, rel=1e-14)
+    assert profile.group(3).epsilon(1e-5) == Gaussian(1.25 / 3).profile().epsilon(1e-5)

@@ -8,18 +8,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.accounting import Composition, Gaussian, SubsampledGaussian, Unbounded, mechanism_from_dict
+from reticent.accounting import (
+    BandedGaussian,
+    Composition,
+    DiscreteGaussian,
+    EpsilonTarget,
+    FixedSizeGaussian,
+    Gaussian,
+    Laplace,
+    RandomisedResponse,
+    SubsampledGaussian,
+    Unbounded,
+    calibrate,
+    mechanism_from_dict,
+)
 from reticent.errors import InputError
 
 noise = st.floats(1.5, 20)
 rates = st.floats(0.005, 0.3)
 sampled = st.builds(SubsampledGaussian, noise, rates, st.integers(1, 200))
 mechanisms = st.one_of(sampled, st.builds(Gaussian, noise, st.integers(1, 20)))
+others = st.one_of(
+    st.builds(Laplace, st.floats(0.3, 20), st.floats(0.01, 1), st.integers(1, 20)),
+    st.builds(RandomisedResponse, st.floats(0.05, 3), st.integers(2, 6), st.floats(0.05, 1), st.integers(1, 20)),
+    st.builds(DiscreteGaussian, st.floats(0.5, 10), st.integers(1, 3), st.floats(0.05, 1), st.integers(1, 20)),
+    st.builds(BandedGaussian, noise, st.integers(1, 5), rates, st.integers(1, 200)),
+    st.builds(lambda s, n, t: FixedSizeGaussian(s, n, 200, t), noise, st.integers(1, 200), st.integers(1, 50)),
+)
 quick = settings(max_examples=5, deadline=None)
 
 
 @quick
-@given(mechanisms)
+@given(st.one_of(mechanisms, others))
 def test_delta_falls_as_epsilon_grows_and_bounds_are_in_order(mechanism):
     profile = mechanism.profile()
     deltas = [profile.delta(epsilon) for epsilon in (0.0, 0.03, 0.5, 2.0, 9.0, 60.0)]
@@ -30,7 +50,7 @@ def test_delta_falls_as_epsilon_grows_and_bounds_are_in_order(mechanism):
 
 
 @quick
-@given(mechanisms)
+@given(st.one_of(mechanisms, others))
 def test_tradeoff_curve_falls_below_the_diagonal_and_is_dual_to_the_profile(mechanism):
     profile = mechanism.profile()
     alphas = [0.0, 1e-9, 1e-4, 0.01, 0.2, 0.5, 0.9, 1.0]
@@ -43,6 +63,40 @@ def test_tradeoff_curve_falls_below_the_diagonal_and_is_dual_to_the_profile(mech
         for alpha, beta in zip(alphas, betas, strict=True):
             assert beta.upper >= 1 - delta.upper - math.exp(epsilon) * alpha - 1e-12
             assert delta.lower >= 0 or beta.lower <= 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.one_of(mechanisms, others))
+def test_the_guaranteed_curve_is_convex_and_its_bounds_are_in_order(mechanism):
+    alphas = np.linspace(0, 1, 201)
+    curve = mechanism.profile().tradeoff(alphas)
+    low, high = (np.array([getattr(beta, side) for beta in curve]) for side in ("lower", "upper"))
+    assert (np.diff(low, 2) >= -1e-9).all()
+    assert (low <= high).all()
+    assert (high <= 1 - alphas + 1e-12).all()
+
+
+@quick
+@given(st.one_of(mechanisms, others), st.floats(1e-6, 0.3))
+def test_no_line_under_the_curve_crosses_it_and_epsilon_inverts_delta(mechanism, delta):
+    profile = mechanism.profile()
+    epsilon = profile.epsilon(delta)
+    assert profile.delta(epsilon.upper).upper <= delta * (1 + 1e-9)
+    if epsilon.lower > 0:
+        assert profile.delta(epsilon.lower * (1 - 1e-9)).upper >= delta * (1 - 1e-9)
+    for alpha in (1e-6, 0.01, 0.3):
+        power = profile.power(alpha)
+        assert power.lower <= delta + math.exp(epsilon.upper) * alpha + 1e-12
+        assert power.upper >= alpha * (1 - 1e-9)
+
+
+@quick
+@given(st.floats(0.01, 0.3), st.integers(1, 100), st.floats(1.5, 10))
+def test_calibrating_to_what_was_accounted_gives_about_the_same_noise_on_the_safe_side(rate, steps, noise):
+    target = EpsilonTarget(SubsampledGaussian(noise, rate, steps).profile().epsilon(1e-6).upper, 1e-6)
+    found = calibrate(lambda s: SubsampledGaussian(s, rate, steps), target)
+    assert found.achieved.upper <= target.epsilon
+    assert noise * (1 - 1e-6) <= found.value <= noise * 1.0003
 
 
 @quick

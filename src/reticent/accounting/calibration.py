@@ -164,7 +164,7 @@ class _Search:
     def out_of_reach(self, unmet: bool) -> str:
         """What to say where nothing in range is the answer."""
         least, most = LIMITS[self.knob]
-        remedy = "relax the target or spend less elsewhere" if unmet else "tighten the target"
+        remedy = "relax the target or take fewer steps" if unmet else "tighten the target"
         return f"{self.target} is out of reach with {self.knob} between {least:g} and {most:g}; {remedy}"
 
     def first_guess(self) -> float:

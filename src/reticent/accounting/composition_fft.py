@@ -12,11 +12,10 @@ from reticent.accounting.loss import FloatArray
 UNIT_ROUNDOFF = 2.0**-53
 OUTSIDE = 1e-17  # tilted mass allowed outside the FFT window, on each side
 ROUGHLY = 4096
-MAX_WINDOW = 2**21
 
 
 class TooWideError(Exception):
-    """The window would need `factor` times more than `MAX_WINDOW` cells."""
+    """The window would need `factor` times more cells than allowed."""
 
     def __init__(self, factor: float) -> None:
         super().__init__(factor)
@@ -94,21 +93,24 @@ def log_moment(parts: Sequence[Repeated], order: float) -> float:
     return sum(part.times * _log_moment(part.pmf, order) for part in parts)
 
 
-def compose(parts: Sequence[Repeated], tilt: float) -> Composed:
+def compose(parts: Sequence[Repeated], tilt: float, most: int) -> Composed:
     """Distribution of the sum under masses tilted by e^(tilt * S), where tails near the tilted mean keep accuracy.
 
     With u the unit roundoff, a transform of length N of masses that sum to 1 errs by at most e = 8 u log2 N in every
     output (Higham, 2002, section 24.1), hence the product of T_j-th powers by the difference of products, frequency by
     frequency; by Parseval and Cauchy-Schwarz a sum of outputs with weights of at most w errs by at most w times the
     2-norm of those. Mass that wraps around is bounded by Chernoff.
+
+    Raises:
+        TooWideError: the window would need more than `most` cells.
     """
     from scipy import fft  # imported here: accounting is to import in well under a second
 
     tilted = [Repeated(_tilt(part.pmf, tilt), part.times) for part in parts]
     low, high = window(tilted)
     needed = max(high - low + 1, *(len(part.pmf.log_probabilities) for part in tilted))
-    if needed > MAX_WINDOW:
-        raise TooWideError(needed / MAX_WINDOW)
+    if needed > most:
+        raise TooWideError(needed / most)
     length = fft.next_fast_len(needed, real=True)
     masses, noise = _power(tilted, length)
     origin = sum(part.times * part.pmf.first for part in tilted)

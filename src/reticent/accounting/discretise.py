@@ -103,9 +103,15 @@ def exact_deltas(loss: Loss, grid: float) -> tuple[int, FloatArray, FloatArray]:
 
 def _edges(loss: Loss, grid: float) -> tuple[int, FloatArray]:
     low, high = loss.span
-    first = math.floor(low / grid + 1e-9)
-    count = max(1, math.floor(high / grid + 1e-9) + 1 - first)
+    first, last = _floor(low / grid), _floor(high / grid)
+    count = last + 1 - first
     return first, np.arange(first, first + count + 1, dtype=np.float64) * grid
+
+
+def _floor(cells: float) -> int:
+    """Rounded down, but to a whole number other than 0 that it misses by rounding: atoms lie on the grid."""
+    whole = round(cells)
+    return whole if whole and abs(cells - whole) < 1e-9 * abs(whole) else math.floor(cells)
 
 
 def _telling(mine: float, other: float) -> float:

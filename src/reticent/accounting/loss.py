@@ -171,8 +171,12 @@ class SymmetrisedLoss:
         return inner._replace(above=np.logaddexp(inner.above, gap))
 
     def log_moment(self, order: int) -> float:
-        """Both orders' excess together: r^a over losses > 0, and the mirrored rest, are at most E r^a + 1."""
-        return float(np.logaddexp(self.loss.log_moment(order), 0.0))
+        """E r^a = 1 + the integral over r > 1 of r^a - r + r^(1-a) - 1 dQ, which is at most twice r^a - 1 - a (r - 1).
+
+        The latter integrates, over all r, to the moment of one order less 1.
+        """
+        moment = self.loss.log_moment(order)
+        return math.log1p(2 * math.expm1(moment)) if moment < 30 else moment + math.log(2)
 
 
 def log(values: FloatArray) -> FloatArray:

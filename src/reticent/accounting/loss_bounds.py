@@ -11,7 +11,8 @@ from reticent.accounting.curve import MAX_POINTS, Curve, Side, Tests
 from reticent.accounting.discretise import Discretised, Pmf, discretise, exact_deltas
 from reticent.accounting.loss import FloatArray, Loss
 
-MAX_CELLS = 2**20
+CELLS = 2**20  # at most for one release, and half of those for a sum of them, at the accuracy below
+USUAL_ACCURACY = 1e-5
 DECADES_PER_LEVEL = 12
 LEVELS = 4
 MASS_GUARD = 1e-12  # relative accuracy of one release's masses, with a wide margin
@@ -38,7 +39,8 @@ class LossBounds:
 
     def __init__(self, releases: Sequence[Release], accuracy: float) -> None:
         self._releases = tuple(releases)
-        self._grid = _grid(self._releases, accuracy)
+        self._cells = round(CELLS * min(2.0, max(1 / 32, math.sqrt(USUAL_ACCURACY / accuracy))))
+        self._grid = _grid(self._releases, accuracy, self._cells)
         self._discretised: dict[float, list[Discretised]] = {}
         self._levels: dict[int, tuple[Side, Side]] = {}
 
@@ -82,13 +84,13 @@ class LossBounds:
         parts, times = self._parts(grid), [release.times for release in self._releases]
         uppers = [Repeated(part.addition if reverse else part.removal, n) for part, n in zip(parts, times, strict=True)]
         tilt = tilt_for(uppers, -math.log(10.0) * DECADES_PER_LEVEL * level) if level else 0.0
-        divergence = compose(uppers, tilt).divergence(grid)
+        divergence = compose(uppers, tilt, 2 * self._cells).divergence(grid)
         guard = sum(release.times * release.loss.guard for release in self._releases)
         upper = np.exp(np.minimum(divergence.log_upper + guard, 0.0)) + _ever_infinite(uppers)
         wide, upper = _from_zero(grid, upper, divergence.first, float(upper[-1]))
         pairs = [_reversed(part) if reverse else (part.absent, part.present) for part in parts]
         nulls, hits = ([Repeated(pair[k], n) for pair, n in zip(pairs, times, strict=True)] for k in (0, 1))
-        return Side(wide, upper, (_attained(nulls, hits, tilt, grid),))
+        return Side(wide, upper, (_attained(nulls, hits, tilt, grid, 2 * self._cells),))
 
 
 class LossCurves:
@@ -137,12 +139,12 @@ def level_of(probability: float) -> int:
     return min(LEVELS - 1, round(-math.log10(probability) / DECADES_PER_LEVEL))
 
 
-def _grid(releases: Sequence[Release], accuracy: float) -> float:
+def _grid(releases: Sequence[Release], accuracy: float, cells: int) -> float:
     """Grid at which the added variance h^2/4 is `accuracy` of the loss's own, or coarser for a loss of a wide span."""
     times = sum(release.times for release in releases)
     spread = math.sqrt(sum(release.times * release.loss.spread**2 for release in releases) / times)
     widest = max(high - low for low, high in (release.loss.span for release in releases))
-    return _divided(_lattice(releases), max(spread * math.sqrt(accuracy) * 2, widest / MAX_CELLS))
+    return _divided(_lattice(releases), max(spread * math.sqrt(accuracy) * 2, widest / cells))
 
 
 def _lattice(releases: Sequence[Release]) -> float | None:
@@ -156,12 +158,12 @@ def _divided(lattice: float | None, grid: float) -> float:
     return lattice / math.ceil(lattice / grid * (1 - 1e-12))
 
 
-def _attained(nulls: Sequence[Repeated], hits: Sequence[Repeated], tilt: float, grid: float) -> Tests:
+def _attained(nulls: Sequence[Repeated], hits: Sequence[Repeated], tilt: float, grid: float, most: int) -> Tests:
     """Tests by the sum of cell numbers, from the tails of its distributions with the unit absent and present."""
-    hit = compose(hits, tilt).tail()
+    hit = compose(hits, tilt, most).tail()
     # Where cells are narrow Q is about e^-L P, and the tilt that brings it to the same place is larger by the grid.
     near = Cumulants(nulls).order(Cumulants(hits).mean(tilt), tilt + grid, max(0.5, deviation(hits) / 50))
-    null = compose(nulls, max(0.0, near)).tail()
+    null = compose(nulls, max(0.0, near), most).tail()
     first, last = max(null.first, hit.first), min(null.first + len(null.value), hit.first + len(hit.value))
     if first >= last:
         return Tests(np.zeros(0), np.zeros(0))

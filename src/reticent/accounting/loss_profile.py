@@ -8,8 +8,11 @@ from typing import overload
 import numpy as np
 
 from reticent.accounting.checks import require_alphas, require_open, require_steps
+from reticent.accounting.contour import Contour
+from reticent.accounting.contour import Direction as Order
 from reticent.accounting.covering import covering_mu
 from reticent.accounting.curve import Curve
+from reticent.accounting.gaussian_loss import GaussianLoss
 from reticent.accounting.group import GroupCurves
 from reticent.accounting.loss import FloatArray
 from reticent.accounting.loss_bounds import (
@@ -49,6 +52,8 @@ class LossProfile:
             [LossBounds(plan, accuracy) for plan in self._plans],
             None if attained is None else [LossBounds(merged(plan), accuracy) for plan in attained],
         )
+        self._accuracy = accuracy
+        self._contour = _contour_of(self._plans) if attained is None else None
         alone = attained is None and len(self._plans) == 1 and len(self._plans[0]) == 1
         self._single = self._plans[0][0].loss if alone and self._plans[0][0].times == 1 else None
 
@@ -57,10 +62,13 @@ class LossProfile:
         require_open("delta", delta, 0.0, 1.0)
         if self._single is not None:
             return exact(_smallest(lambda epsilon: self._at_once(epsilon, direction), delta, self._single.span))
+        found = self._by_contour(lambda contour, order: contour.epsilon(delta, order), direction)
+        if found is not None and found.upper - found.lower <= self._accuracy * found.upper:
+            return found
         lower, upper = self._curves.curve((level_of(delta),), direction).steep.epsilon(delta)
-        if math.isinf(upper):
+        if math.isinf(upper) and found is None:
             upper = max(0.0, min(float(epsilon_of_divergence(self.renyi(a), a, delta)) for a in FALLBACK_ORDERS))
-        return Certified(min(lower, upper), upper, "upper")
+        return _both(Certified(min(lower, upper), upper, "upper"), found)
 
     def delta(self, epsilon: float, direction: Direction = "worst") -> Certified:
         """See `PrivacyProfile`."""
@@ -72,11 +80,14 @@ class LossProfile:
             return Certified(bounds[0], bounds[1], "upper")
         if self._single is not None:
             return exact(self._at_once(epsilon, direction))
+        found = self._by_contour(lambda contour, order: contour.delta(epsilon, order), direction)
+        if found is not None and found.upper - found.lower <= self._accuracy * found.upper:
+            return found
         for level in range(LEVELS):
             lower, upper = self._curves.curve(tuple(range(level + 1)), direction).steep.delta(epsilon)
             if upper > 10.0 ** -(DECADES_PER_LEVEL * (level + 0.5)):
                 break
-        return Certified(lower, upper, "upper")
+        return _both(Certified(lower, upper, "upper"), found)
 
     @overload
     def tradeoff(self, alpha: float, direction: Direction = "worst") -> Certified: ...
@@ -121,6 +132,7 @@ class LossProfile:
             return self
         group = copy(self)
         group._curves, group._single, group._plans = GroupCurves(self._curves, size), None, None
+        group._contour = None
         return group
 
     def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -154,9 +166,42 @@ class LossProfile:
         addition = math.exp(min(0.0, below + epsilon))
         return {"remove": removal, "add": addition, "worst": max(removal, addition)}[direction]
 
+    def _by_contour(
+        self, ask: "Callable[[Contour, Order], tuple[float, float] | None]", direction: Direction
+    ) -> Certified | None:
+        """What the contour integral says of both orders or the one asked for; None where it is silent."""
+        if self._contour is None:
+            return None
+        orders: tuple[Order, ...] = ("remove", "add") if direction == "worst" else (direction,)
+        found = [ask(self._contour, order) for order in orders]
+        if None in found:
+            return None
+        lower, upper = (max(bounds[side] for bounds in found if bounds is not None) for side in (0, 1))
+        return Certified(lower, upper, "upper")
+
     def _for(self, alpha: float | Alphas, direction: Direction) -> tuple[FloatArray, Curve]:
         alphas = require_alphas(alpha)
         return alphas, self._curves.curve(levels_down_to(alphas[alphas > 0].min(initial=1.0)), direction)
+
+
+def _contour_of(plans: Sequence[Sequence[Release]]) -> Contour | None:
+    """The contour integral for a single plan of sampled Gaussians."""
+    if len(plans) > 1:
+        return None
+    parts = [
+        (release.loss.noise_multiplier, release.loss.rate, release.times)
+        for release in plans[0]
+        if isinstance(release.loss, GaussianLoss)
+    ]
+    return Contour(parts) if len(parts) == len(plans[0]) else None
+
+
+def _both(one: Certified, other: Certified | None) -> Certified:
+    """Bounds that hold by two proofs at once."""
+    if other is None:
+        return one
+    lower, upper = max(one.lower, other.lower), min(one.upper, other.upper)
+    return Certified(min(lower, upper), upper, "upper")
 
 
 def _smallest(delta_at: Callable[[float], float], delta: float, span: tuple[float, float]) -> float:

@@ -97,8 +97,8 @@ def command(
         console.print(f"{knob} {_shown(found)} meets {target}: {found.achieved}.", highlight=False)
         if detour is not None:
             console.print(
-                f"By way of epsilon = {target.implied_epsilon(delta):.4g} at delta = {delta:g}, which implies "
-                f"the target, it would have taken {detour.value:.4g}, {detour.value / found.value:.3g} times as much noise.",
+                f"By way of epsilon = {target.implied_epsilon(delta):.4g} at delta = {delta:g}, which implies the "
+                f"target, the noise would be {detour.value:.4g}, {detour.value / found.value:.3g} times as much.",
                 highlight=False,
             )
         if advantage is not None:

@@ -180,10 +180,9 @@ def _print(found: dict[str, Any]) -> None:
     )
     if "images" in found:
         images = found["images"]
-        say(
-            f"Without any candidates, an image of {images['pixels']} numbers to a mean squared error of {images['error']:g}:"
-        )
+        say(f"Without candidates, an image of {images['pixels']:,} numbers to an error (MSE) of {images['error']:g}:")
         for attack in images["attacks"]:
-            say(f"  {attack['attack']}: succeeds with probability {attack['success']:.3g}")
+            share = "less than 1e-300" if attack["success"] < 1e-300 else f"{attack['success']:.3g}"
+            say(f"  {attack['attack']}: succeeds with probability {share}")
         say(images["reading"])
     say(f"Neighbours: {found['neighbouring_relation']}. The column of the relaxed adversary is no guarantee.")
