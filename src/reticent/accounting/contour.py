@@ -27,7 +27,7 @@ Direction = Literal["remove", "add"]
 ROUND = 16 * 2.0**-53  # allowance for an elementary function and a few operations
 # Most nodes in u, terms on a line, and products of a node and a term. An ArithmeticError tells that these, or a bound
 # on an error, would be too large: delta cannot be certified at reasonable cost.
-NODES, TERMS, WORK = 100_000, 400_000, 3e8
+NODES, TERMS, WORK = 20_000, 400_000, 3e8
 
 
 class _Steps:
@@ -278,6 +278,8 @@ class Contour:
     """The composition of (noise multiplier, sampling rate, steps) parts."""
 
     def __init__(self, parts: Sequence[tuple[float, float, int]]) -> None:
+        if not parts:
+            raise ValueError("parts are needed")
         self.parts: dict[tuple[float, float], int] = {}
         for sigma, q, steps in parts:
             if not (0 < sigma < math.inf and 0 < q <= 1 and steps >= 1):
@@ -336,9 +338,9 @@ class Contour:
 
 
 def _narrowest(attempt: Callable[[float], tuple[float, float]]) -> tuple[float, float] | None:
-    """Bounds where a cut may be chosen, or the better ones of that and no cut if those are wide or fail."""
+    """Bounds without a cut, or the better ones of those and bounds with one if they are wide or fail."""
     best = None
-    for bend in (0.0, 1.0):
+    for bend in (1.0, 0.0):
         try:
             with np.errstate(invalid="raise", divide="raise", over="raise"):
                 found = attempt(bend)

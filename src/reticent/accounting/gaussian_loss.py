@@ -125,8 +125,13 @@ class GaussianLoss:
         shifted = _log_normal_mass((left - 1) / s, (right - 1) / s)
         present = np.logaddexp(math.log1p(-q) + absent, math.log(q) + shifted) if q < 1 else shifted
         with np.errstate(invalid="ignore"):
-            above = present + log(-np.expm1(np.minimum(low + absent - present, 0.0)))
-            below = present + log(np.expm1(np.clip(high + absent - present, 0.0, 700.0)))
+            # Of the plain pair: P - e^low Q is q times as much, up to the cell that reaches below the smallest loss.
+            plain_low, plain_high = ((2 * x - 1) / (2 * s**2) for x in (left, right))
+            above = math.log(q) + shifted + log(-np.expm1(np.minimum(plain_low + absent - shifted, 0.0)))
+            below = math.log(q) + shifted + log(np.expm1(np.clip(plain_high + absent - shifted, 0.0, 700.0)))
+            if q < 1:
+                gap = np.where(left == -math.inf, np.maximum(0.0, 1 - q - np.exp(np.minimum(low, 0.0))), 0.0)
+                above = np.logaddexp(above, log(gap) + absent)
         return Masses(present, absent, np.nan_to_num(above, nan=-math.inf), np.nan_to_num(below, nan=-math.inf))
 
 
