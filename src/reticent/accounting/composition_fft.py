@@ -1,7 +1,7 @@
 """Composition of distributions on the integers by FFT, with every numerical error bounded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from reticent.accounting.loss import FloatArray
 
 UNIT_ROUNDOFF = 2.0**-53
 OUTSIDE = 1e-17  # tilted mass allowed outside the FFT window, on each side
-ROUGHLY = 4096
+STEEPEST = 30.0  # a weight e^-x has a relative rounding error of x units
 
 
 class TooWideError(Exception):
@@ -83,7 +83,8 @@ class Composed:
 
     def _weighted(self, sums: FloatArray, weight: float, rate: float) -> Bounded:
         length = len(sums)
-        summation = 8 * UNIT_ROUNDOFF * min(length, 1 / -math.expm1(-rate) if rate else math.inf)
+        terms = min(length, 1 / -math.expm1(-rate) if rate else math.inf)
+        summation = 8 * UNIT_ROUNDOFF * (terms + STEEPEST)
         exponent = self.log_scale - self.tilt * np.arange(self.first, self.first + length, dtype=np.float64)
         return Bounded(self.first, exponent, sums, weight * self.noise + summation, self.relative)
 
@@ -107,7 +108,7 @@ def compose(parts: Sequence[Repeated], tilt: float, most: int) -> Composed:
     from scipy import fft  # imported here: accounting is to import in well under a second
 
     tilted = [Repeated(_tilt(part.pmf, tilt), part.times) for part in parts]
-    low, high = window(tilted)
+    low, high = _window(parts, tilt, deviation(tilted))
     needed = max(high - low + 1, *(len(part.pmf.log_probabilities) for part in tilted))
     if needed > most:
         raise TooWideError(needed / most)
@@ -130,14 +131,14 @@ def compose(parts: Sequence[Repeated], tilt: float, most: int) -> Composed:
     )
 
 
-def window(parts: Sequence[Repeated]) -> tuple[int, int]:
-    """Integers outside which the sum has mass of at most `OUTSIDE` on each side (Chernoff)."""
-    cumulants = Cumulants(parts)
-    orders = math.sqrt(-2 * math.log(OUTSIDE)) / deviation(parts) * 2.0 ** np.arange(-4, 3)
-    up = min(orders, key=lambda order: (cumulants.moment(order) - math.log(OUTSIDE)) / order)
-    down = min(orders, key=lambda order: (cumulants.moment(-order) - math.log(OUTSIDE)) / order)
-    top = (log_moment(parts, up) - math.log(OUTSIDE)) / up
-    bottom = -(log_moment(parts, -down) - math.log(OUTSIDE)) / down
+def _window(parts: Sequence[Repeated], tilt: float, width: float) -> tuple[int, int]:
+    """Integers outside which the tilted sum, of deviation `width`, has at most `OUTSIDE` on each side (Chernoff)."""
+    cumulants, here = Cumulants(parts), log_moment(parts, tilt)
+    orders = math.sqrt(-2 * math.log(OUTSIDE)) / width * 2.0 ** np.arange(-4, 3)
+    up = min(orders, key=lambda order: (cumulants.moment(tilt + order) - here - math.log(OUTSIDE)) / order)
+    down = min(orders, key=lambda order: (cumulants.moment(tilt - order) - here - math.log(OUTSIDE)) / order)
+    top = (log_moment(parts, tilt + up) - here - math.log(OUTSIDE)) / up
+    bottom = -(log_moment(parts, tilt - down) - here - math.log(OUTSIDE)) / down
     lowest = sum(part.times * part.pmf.first for part in parts)
     highest = sum(part.times * (part.pmf.first + len(part.pmf.log_probabilities) - 1) for part in parts)
     return max(lowest, math.floor(bottom) - 1), min(highest, math.ceil(top) + 1)
@@ -150,16 +151,7 @@ class Cumulants:
     """
 
     def __init__(self, parts: Sequence[Repeated]) -> None:
-        self._exact = [(part.times, _positions(part.pmf), part.pmf.log_probabilities) for part in parts]
-        self._size = max(1, max(len(part.pmf.log_probabilities) for part in parts) // ROUGHLY)
-        self._rough = [
-            (
-                times,
-                _blocks(positions, self._size),
-                np.logaddexp.reduceat(masses, np.arange(0, len(masses), self._size)),
-            )
-            for times, positions, masses in self._exact
-        ]
+        self._parts = parts
 
     def moment(self, order: float) -> float:
         """K(order)."""
@@ -205,8 +197,10 @@ class Cumulants:
             order = 2 * order if math.isinf(high) else math.sqrt(low * high) if low else high / 2
         return order
 
-    def _at(self, order: float) -> list[tuple[int, FloatArray, FloatArray]]:
-        return self._rough if abs(order) * self._size < 1 else self._exact
+    def _at(self, order: float) -> Iterator[tuple[int, FloatArray, FloatArray]]:
+        for times, pmf in ((part.times, part.pmf) for part in self._parts):
+            size, middles, masses = pmf.rough
+            yield (times, middles, masses) if abs(order) * size < 1 else (times, pmf.positions, pmf.log_probabilities)
 
 
 def tilt_for(parts: Sequence[Repeated], log_probability: float) -> float:
@@ -220,17 +214,8 @@ def deviation(parts: Sequence[Repeated]) -> float:
     return max(1.0, math.sqrt(sum(part.times * part.pmf.variance for part in parts)))
 
 
-def _blocks(positions: FloatArray, size: int) -> FloatArray:
-    starts = np.arange(0, len(positions), size)
-    return np.asarray((positions[starts] + positions[np.minimum(starts + size, len(positions)) - 1]) / 2)
-
-
-def _positions(pmf: Pmf) -> FloatArray:
-    return np.arange(pmf.first, pmf.first + len(pmf.log_probabilities), dtype=np.float64)
-
-
 def _log_moment(pmf: Pmf, order: float) -> float:
-    exponents = order * _positions(pmf)
+    exponents = order * pmf.positions
     # expm1 keeps the cumulant of a nearly constant sum: log E e^x with E e^x - 1 tiny.
     if max(abs(exponents[0]), abs(exponents[-1])) < 1:
         return math.log1p(float(pmf.probabilities @ np.expm1(exponents)) + float(pmf.probabilities.sum() - 1))
@@ -244,7 +229,7 @@ def _log_sum(exponents: FloatArray, log_probabilities: FloatArray) -> float:
 
 
 def _tilt(pmf: Pmf, tilt: float) -> Pmf:
-    return Pmf(pmf.first, tilt * _positions(pmf) + pmf.log_probabilities - _log_moment(pmf, tilt))
+    return Pmf(pmf.first, tilt * pmf.positions + pmf.log_probabilities - _log_moment(pmf, tilt))
 
 
 def _power(parts: Sequence[Repeated], length: int) -> tuple[FloatArray, float]:
@@ -271,8 +256,8 @@ def _power(parts: Sequence[Repeated], length: int) -> tuple[FloatArray, float]:
 
 
 def _discounted_sum(values: FloatArray, rate: float) -> FloatArray:
-    """sum over j >= i of values[j] e^(-rate (j - i)), for every i, in blocks whose weights do not overflow."""
-    block = min(len(values), max(1, int(500 / rate)) if rate else len(values))
+    """sum over j >= i of values[j] e^(-rate (j - i)), for every i, in blocks of weights within e^STEEPEST."""
+    block = min(len(values), max(1, int(STEEPEST / rate)) if rate else len(values))
     padded = np.zeros(-(-len(values) // block) * block)
     padded[: len(values)] = values
     weights = np.exp(-rate * np.arange(block))

@@ -124,7 +124,7 @@ class Side:
 
     def epsilon(self, delta: float) -> tuple[float, float]:
         """Bounds on the smallest epsilon >= 0 with delta(epsilon) <= delta; infinite where `upper` does not reach."""
-        lower = max(tests.epsilon(delta) for tests in self.tests) * (1 - 1e-12)
+        lower = max(0.0, max(tests.epsilon(delta) for tests in self.tests) * (1 - 1e-12) - 1e-14)
         index = len(self.upper) - int(np.searchsorted(self.upper[::-1], delta, side="right"))
         if index == len(self.upper):
             return lower, math.inf

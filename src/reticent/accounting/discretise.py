@@ -8,6 +8,7 @@ import numpy as np
 
 from reticent.accounting.loss import FloatArray, Loss, Masses, log
 
+ROUGHLY = 4096
 COARSE = 600.0  # a cell wider than this goes to its upper end whole: e^width would overflow
 
 
@@ -30,6 +31,21 @@ class Pmf:
         steps = np.arange(len(self.probabilities), dtype=np.float64)
         return float(self.probabilities @ (steps - self.probabilities @ steps) ** 2)
 
+    @cached_property
+    def positions(self) -> FloatArray:
+        """The integers."""
+        return np.arange(self.first, self.first + len(self.log_probabilities), dtype=np.float64)
+
+    @cached_property
+    def rough(self) -> tuple[int, FloatArray, FloatArray]:
+        """Size of some `ROUGHLY` blocks of integers, their middles, and the logarithms of their masses."""
+        size = max(1, len(self.log_probabilities) // ROUGHLY)
+        starts = np.arange(0, len(self.log_probabilities), size)
+        ends = np.minimum(starts + size, len(self.log_probabilities)) - 1
+        middles = np.asarray((self.positions[starts] + self.positions[ends]) / 2)
+        return size, middles, np.logaddexp.reduceat(self.log_probabilities, starts)
+
+    @cached_property
     def reversed(self) -> "Pmf":
         """The distribution of the negative."""
         return Pmf(1 - self.first - len(self.log_probabilities), self.log_probabilities[::-1], self.infinite)

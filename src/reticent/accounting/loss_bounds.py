@@ -174,7 +174,7 @@ def _attained(nulls: Sequence[Repeated], hits: Sequence[Repeated], tilt: float, 
 
 
 def _reversed(part: Discretised) -> tuple[Pmf, Pmf]:
-    return part.present.reversed(), part.absent.reversed()
+    return part.present.reversed, part.absent.reversed
 
 
 def _log_tail(pmf: Pmf) -> FloatArray:
