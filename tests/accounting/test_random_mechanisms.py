@@ -65,7 +65,7 @@ def violations(seed):
     rng = np.random.default_rng(seed)
     parts = draw(rng)
     mechanisms = [SubsampledGaussian(s, q, steps) for s, q, steps in parts]
-    profile = Composition(tuple(mechanisms)).profile(accuracy=1e-3)
+    profile = Composition(tuple(mechanisms)).profile(accuracy=1e-2)
     profile._contour = None  # the FFT engine alone is examined
     found, wrong, known = {}, [], False
     delta, alpha = 10 ** rng.uniform(-20, -1), 10 ** rng.uniform(-12, -0.5)
@@ -99,7 +99,7 @@ def violations(seed):
         if epsilon == 0 and hit > 2 * ndtr(mu / 2) - 1 + 1e-9 and hit < 1 - 1e-8:
             wrong.append(("mu", found["mu"], truth))
     if not known:
-        finer = Composition(tuple(mechanisms)).profile(accuracy=1e-4).epsilon(delta, "remove")
+        finer = Composition(tuple(mechanisms)).profile(accuracy=1e-3).epsilon(delta, "remove")
         if finer.lower > found["epsilon"].upper or finer.upper < found["epsilon"].lower:
             wrong.append(("two grids", found["epsilon"], finer))
     return [(seed, parts, *problem) for problem in wrong], known
