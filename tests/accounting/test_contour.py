@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from reticent.accounting.contour import Contour, _log_ratio, _Steps
+from reticent.accounting.contour import Contour
+from reticent.accounting.contour_moments import Steps, _log_ratio
 
 ROWS = {  # (q, sigma, T), epsilon_remove(1e-5), epsilon_add(1e-5): two independent methods agree on these digits
     "A": (0.01, 1.0, 10000, "6.18771239", "5.61150862"),
@@ -187,7 +188,7 @@ def plain_delta(sigma, q, steps, epsilon, tilt, direction, refinement=2):
     """The contour formula with NumPy, on the real line in u, at `refinement` times the resolution it needs."""
     mu = 1 / sigma
     power, sign = (1 + tilt, 1) if direction == "remove" else (-tilt, -1)
-    rough = _Steps(sigma, q, steps, direction, -30.0, tilt, 1.0)  # only to place the nodes and to scale the line
+    rough = Steps(sigma, q, steps, direction, -30.0, tilt, 1.0)  # only to place the nodes and to scale the line
     deviation = math.sqrt(rough.variance)
     period = refinement * max(24 * deviation, 45 / tilt)
     spacing, last = 2 * math.pi / period, refinement * 25 / deviation
@@ -218,7 +219,7 @@ def test_brackets_of_random_settings_contain_a_plain_evaluation_at_twice_the_res
         (low, high), (beyond, _) = contour.delta(middle, direction), contour.delta(1.001 * middle, direction)
         assert low * (1 - 1e-6) <= delta <= high * (1 + 1e-6)
         tilt = math.log(low / beyond) / (0.001 * middle)
-        rough = _Steps(sigma, q, steps, direction, -30.0, tilt, 1.0)
+        rough = Steps(sigma, q, steps, direction, -30.0, tilt, 1.0)
         if len(rough.nodes) > 400 or tilt * math.sqrt(rough.variance) > 12:
             continue  # rare large losses outweigh the others on this line: plain arithmetic is not to be trusted
         plain = plain_delta(sigma, q, steps, middle, tilt, direction)
@@ -286,7 +287,7 @@ def test_impossible_parts_are_refused(parts):
 
 def test_bracket_is_right_and_narrow_where_outcomes_too_rare_to_matter_would_outweigh_the_others():
     sigma, q, steps, epsilon = 2.773, 0.000239, 7870, 0.0439
-    uncut = _Steps(sigma, q, steps, "remove", -24.0, 700.0, 1.0)
+    uncut = Steps(sigma, q, steps, "remove", -24.0, 700.0, 1.0)
     assert (
         uncut.nodes[uncut.nodes > 50] @ np.ones(np.count_nonzero(uncut.nodes > 50)) > 0
     )  # they are on the saddle's line

@@ -41,6 +41,9 @@ def reference(parts, epsilon):
     """(lower, upper) on delta of removal at epsilon, or None."""
     if len(parts) == 1:
         s, q, steps = parts[0]
+        if q == 1:
+            truth = math.exp(float(log_delta(math.sqrt(steps) / s, epsilon)))
+            return truth * (1 - CLOSE), truth * (1 + CLOSE)
         if steps == 1:
             truth = one_step(q, s, epsilon)
             return truth * (1 - CLOSE), truth * (1 + CLOSE)

@@ -221,8 +221,9 @@ def test_a_tiny_type_two_error_is_bracketed_and_not_called_exact():
     assert not beta.exact
 
 
-def test_nothing_is_claimed_from_below_where_no_test_has_both_errors_that_large():
-    assert run(0.05, 1, 5000).profile().mu(alpha_min=0.45).lower == 0
+def test_mu_is_that_of_the_worst_attack_whose_errors_are_both_that_large():
+    found = run(0.05, 1, 5000).profile().mu(alpha_min=0.45)
+    assert found.lower <= found.upper == pytest.approx(-2 * stats.norm.ppf(0.45), abs=1e-5)
 
 
 def test_a_sampling_rate_close_to_one_loses_no_accuracy():

@@ -37,12 +37,12 @@ class AtomicLoss:
     @property
     def guard(self) -> float:
         """See `Loss`."""
-        return 2 * SNAP * (1 + max(abs(self.losses[0]), abs(self.losses[-1])))
+        return 2 * SNAP * max(abs(self.losses[0]), abs(self.losses[-1]))
 
     def masses(self, edges: FloatArray) -> Masses:
         """See `Loss`."""
         losses, present = np.asarray(self.losses), np.asarray(self.log_present)
-        cell = np.searchsorted(edges, losses + SNAP * (1 + np.abs(losses)), side="right") - 1
+        cell = np.searchsorted(edges, losses + SNAP * np.abs(losses), side="right") - 1
         kept = (cell >= 0) & (cell < len(edges) - 1)
         cell, losses, present = cell[kept], losses[kept], present[kept]
         low, high = np.minimum(edges[:-1][cell] - losses, 0.0), np.clip(edges[1:][cell] - losses, 0.0, 1e300)

@@ -217,7 +217,7 @@ def deviation(parts: Sequence[Repeated]) -> float:
 def _log_moment(pmf: Pmf, order: float) -> float:
     exponents = order * pmf.positions
     # expm1 keeps the cumulant of a nearly constant sum: log E e^x with E e^x - 1 tiny.
-    if max(abs(exponents[0]), abs(exponents[-1])) < 1:
+    if max(abs(exponents[0]), abs(exponents[-1])) < 1 and pmf.probabilities.sum() > 0.5:
         return math.log1p(float(pmf.probabilities @ np.expm1(exponents)) + float(pmf.probabilities.sum() - 1))
     return _log_sum(exponents, pmf.log_probabilities)
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri_exp
 
 from reticent.accounting.gaussian import log_delta
@@ -27,20 +28,36 @@ def covering_mu(epsilons: FloatArray, deltas: FloatArray) -> float:
     with np.errstate(divide="ignore"):
         flatness = ndtri_exp(np.minimum(np.log(drop) - left - np.log(np.expm1(width)), -1e-300))
 
-    def covers(mu: float) -> bool:
-        with np.errstate(invalid="ignore"):
-            closest = np.clip(np.nan_to_num(-mu * (flatness + mu / 2), nan=math.inf, posinf=1e308), left, right)
-        share = np.expm1(np.minimum(closest - left, 600.0)) / np.expm1(width)
-        line = np.maximum(start - drop * np.minimum(share, 1.0), 1e-320)
-        return bool((log_delta(mu, closest) >= np.log(line)).all())
-
+    cell: tuple[FloatArray, ...] = (left, right, start, drop, width, flatness)
     high = 1.0
-    while not covers(high):
-        high *= 2
+    while (open_ := _uncovered(high, *cell)).any():
+        cell, high = tuple(part[open_] for part in cell), high * 2
     low = high / 2
-    while high > 1e-9 and covers(low):
+    while high > 1e-9 and not (open_ := _uncovered(low, *cell)).any():
         low, high = low / 2, low
     while high - low > TOLERANCE * high:
+        cell = tuple(part[open_] for part in cell) if len(open_) == len(cell[0]) else cell  # others hold from here on
         middle = (low + high) / 2
-        low, high = (low, middle) if covers(middle) else (middle, high)
+        open_ = _uncovered(middle, *cell)
+        if open_.any():
+            low = middle
+        else:
+            high, open_ = middle, np.ones_like(open_)
     return high
+
+
+def _uncovered(
+    mu: float,
+    left: FloatArray,
+    right: FloatArray,
+    start: FloatArray,
+    drop: FloatArray,
+    width: FloatArray,
+    flatness: FloatArray,
+) -> npt.NDArray[np.bool_]:
+    """Cells in which the straight line rises above delta_mu; none of them does so for a larger mu but not for this."""
+    with np.errstate(invalid="ignore"):
+        closest = np.clip(np.nan_to_num(-mu * (flatness + mu / 2), nan=math.inf, posinf=1e308), left, right)
+    share = np.expm1(np.minimum(closest - left, 600.0)) / np.expm1(width)
+    line = np.maximum(start - drop * np.minimum(share, 1.0), 1e-320)
+    return np.asarray(log_delta(mu, closest) < np.log(line))

@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from reticent.accounting.loss import FloatArray
 
+SMALLEST_LOG = -700.0
 MAX_POINTS = 2**22
 MU_POINTS = 2**13
 MU_WIDTH = 1e-5
@@ -29,8 +30,8 @@ class Tests:
 
     @cached_property
     def alpha(self) -> FloatArray:
-        """False-positive rates."""
-        return np.exp(self.log_alpha)
+        """False-positive rates, raised to what a float can tell from 0."""
+        return np.exp(np.maximum(self.log_alpha, SMALLEST_LOG))
 
     def delta(self, epsilon: float) -> float:
         """Lower bound on delta(epsilon): the best power - e^epsilon alpha."""
@@ -55,12 +56,11 @@ class Tests:
         return float((np.log(self.power[useful] - delta) - self.log_alpha[useful]).max(initial=0.0))
 
     def mu(self, alpha_min: float) -> float:
-        """Largest Phi^-1(power) - Phi^-1(alpha) among tests, mixed ones too, of errors that are at least alpha_min."""
+        """Largest Phi^-1(power) - Phi^-1(alpha) among tests of errors >= alpha_min, mixed and worsened ones too."""
         mixed = ndtr(np.linspace(float(ndtri(alpha_min)), 0.0, 256))
-        alpha = np.append(self.alpha, mixed)
         power = np.append(self.power, np.interp(mixed, *_with_ends(self)) * (1 - 1e-12))
-        chosen = (alpha >= alpha_min) & (1 - power >= alpha_min) & (power > 0)
-        return float((ndtri(power[chosen]) - ndtri(alpha[chosen])).max(initial=0.0))
+        alpha = np.clip(np.append(self.alpha, mixed), alpha_min, 1 - alpha_min)
+        return float((ndtri(np.minimum(power, 1 - alpha_min)) - ndtri(alpha)).max(initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Curve:
         slopes, steep, steep_next, flat_slopes, heights, flat_next = self._lines
         above = _least(steep, slopes, steep_next, alpha, -alpha)
         below = -_least(heights, flat_slopes, flat_next, alpha, alpha)
-        return np.maximum(0.0, np.maximum(1 - above, below)), np.minimum(1.0, np.minimum(above, 1 - below))
+        return np.maximum(0.0, np.maximum(1 - above, below)) + 0.0, np.minimum(1.0, np.minimum(above, 1 - below))
 
     def miss_from_above(self, alpha: FloatArray) -> FloatArray:
         """Upper bound on f(alpha): what the tests of both sides achieve, mixed at random between neighbours."""
@@ -198,11 +198,11 @@ class Curve:
         return np.asarray(np.maximum(np.maximum.reduce(found) * (1 - 1e-12), 1 - self.miss_from_above(alpha)))
 
     def mu(self, alpha_min: float) -> tuple[float, float]:
-        """Bounds on the tight mu over all tests whose two errors are both at least alpha_min; for a symmetric f.
+        """Bounds on the tight mu over all attacks whose two errors are at least alpha_min; for a symmetric f.
 
-        mu = sup of Phi^-1(1 - alpha) - Phi^-1(f(alpha)) over alpha and f(alpha) >= alpha_min; by symmetry alpha <= 1/2
-        is enough. Between neighbouring points the first term is taken at the left, f at the right; intervals in which
-        that leaves room for more than `MU_WIDTH` are divided.
+        mu = sup of Phi^-1(1 - alpha) - Phi^-1(max(f(alpha), alpha_min)) over alpha >= alpha_min; by symmetry
+        alpha <= 1/2 is enough. Between neighbouring points the first term is taken at the left, f at the right;
+        intervals in which that leaves room for more than `MU_WIDTH` are divided.
         """
         lower = settled = max(0.0, max(tests.mu(alpha_min) for tests in self.steep.tests) - 1e-12)
         z = np.linspace(float(ndtri(alpha_min)), 0.0, MU_POINTS)
@@ -217,10 +217,10 @@ class Curve:
             left, right = pieces[:, :-1].ravel(), pieces[:, 1:].ravel()
 
     def _mu_between(self, left: FloatArray, right: FloatArray, alpha_min: float) -> FloatArray:
-        """Upper bounds on mu over tests with Phi^-1(alpha) from left to right; 0 where none has errors that large."""
+        """Upper bounds on mu over attacks with Phi^-1(alpha) from left to right."""
         miss, power = self.best_test(ndtr(right))
-        shifted = np.minimum(np.where(power < 0.5, ndtri(power), -ndtri(miss)), -ndtri(alpha_min))
-        return np.where(self.miss_from_above(ndtr(left)) >= alpha_min, np.maximum(0.0, shifted - left), 0.0)
+        shifted = np.where(power < 0.5, ndtri(power), -ndtri(miss))
+        return np.maximum(0.0, np.minimum(shifted, -ndtri(alpha_min)) - left)
 
 
 def _with_ends(tests: Tests) -> tuple[FloatArray, FloatArray]:

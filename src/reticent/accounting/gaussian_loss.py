@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtri_exp
 
-from reticent.accounting.loss import FloatArray, Masses, log
+from reticent.accounting.loss import FloatArray, Masses, log, unsampled
 
 LOG_TAIL = -110.0  # logarithm of the one-step tail mass outside of the span, about 2e-48
 WIDE = 0.1  # in standard deviations: below, quadrature is exact to rounding; above, differences of Phi are
@@ -91,11 +91,7 @@ class GaussianLoss:
         s, q = self.noise_multiplier, self.rate
         if q == 1:
             return np.asarray(0.5 + s**2 * loss)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            near = np.log1p(np.maximum(np.expm1(np.minimum(loss, 1.0)) / q, -1.0))
-            far = loss - math.log(q) + np.log1p(np.maximum(-(1 - q) * np.exp(-loss), -1.0))
-            exponent = np.where((loss < 1) & (near > -1), near, far)
-        return np.asarray(0.5 + s**2 * np.where(loss <= math.log1p(-q), -math.inf, exponent))
+        return np.asarray(0.5 + s**2 * unsampled(loss, q))
 
     def _by_quadrature(self, left: FloatArray, right: FloatArray, low: FloatArray, high: FloatArray) -> Masses:
         """Seven-point Gauss-Legendre quadrature of P, Q, (1 - e^(low - L)) P and (e^(high - L) - 1) P.

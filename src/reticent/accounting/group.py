@@ -6,7 +6,7 @@ import numpy as np
 
 from reticent.accounting.curve import Curve, Side
 from reticent.accounting.loss import FloatArray
-from reticent.accounting.loss_bounds import LossCurves
+from reticent.accounting.loss_bounds import LEVELS, LossCurves
 
 NODES = 2**12
 
@@ -25,8 +25,8 @@ class GroupCurves:
 
     def curve(self, levels: tuple[int, ...], direction: str) -> Curve:
         """The curve of the worse order, whichever is asked for."""
-        if levels not in self._found:
-            single = self._curves.curve(levels, "worst")
+        if levels not in self._found:  # what is rare for the group is rarer still for each of its members
+            single = self._curves.curve(tuple(range(min(LEVELS, levels[-1] + self._size))), "worst")
             alphas = np.concatenate([np.geomspace(1e-100, 1e-20, 1000), np.geomspace(1e-20, 1.0, 15_000)[1:]])
             power = alphas
             for _ in range(self._size):

@@ -89,10 +89,7 @@ class SampledLoss:
     def masses(self, edges: FloatArray) -> Masses:
         """See `Loss`."""
         q = self.rate
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            near = np.log1p(np.maximum(np.expm1(np.minimum(edges, 1.0)) / q, -1.0))
-            far = edges - math.log(q) + np.log1p(np.maximum(-(1 - q) * np.exp(-edges), -1.0))
-        inner = self.loss.masses(np.asarray(np.where((edges < 1) & (near > -1), near, far)))
+        inner = self.loss.masses(unsampled(edges, q))
         # r never falls below 1 - q: a cell that starts lower has its mass further above its own lower end.
         gap = log(np.maximum(0.0, 1 - q - np.exp(np.minimum(edges[:-1], 0.0)))) + inner.absent
         return Masses(
@@ -177,6 +174,18 @@ class SymmetrisedLoss:
         """
         moment = self.loss.log_moment(order)
         return math.log1p(2 * math.expm1(moment)) if moment < 30 else moment + math.log(2)
+
+
+def unsampled(loss: FloatArray, rate: float) -> FloatArray:
+    """Loss l of the release sampled from: loss = log(1 - q + q e^l); minus infinity from log(1 - q) downwards.
+
+    Of two forms each loses its digits where the other keeps them.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        near = np.log1p(np.maximum(np.expm1(np.minimum(loss, 1.0)) / rate, -1.0))
+        far = loss - math.log(rate) + np.log1p(np.maximum(-(1 - rate) * np.exp(-loss), -1.0))
+        plain = np.where((loss < 1) & (loss > math.log(rate)), near, far)
+    return np.where(loss <= math.log1p(-rate), -math.inf, plain)
 
 
 def log(values: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reticent.accounting.composition_fft import Cumulants, Repeated, TooWideError, compose, deviation, tilt_for
-from reticent.accounting.curve import MAX_POINTS, Curve, Side, Tests
+from reticent.accounting.curve import MAX_POINTS, SMALLEST_LOG, Curve, Side, Tests
 from reticent.accounting.discretise import Discretised, Pmf, discretise, exact_deltas
 from reticent.accounting.loss import FloatArray, Loss
 
@@ -83,13 +83,15 @@ class LossBounds:
     def _composed(self, level: int, reverse: bool, grid: float) -> Side:
         parts, times = self._parts(grid), [release.times for release in self._releases]
         uppers = [Repeated(part.addition if reverse else part.removal, n) for part, n in zip(parts, times, strict=True)]
+        pairs = [_reversed(part) if reverse else (part.absent, part.present) for part in parts]
+        nulls, hits = ([Repeated(pair[k], n) for pair, n in zip(pairs, times, strict=True)] for k in (0, 1))
+        if _ever_infinite(uppers) >= 1:  # an outcome that the null cannot have is as good as certain
+            return Side(grid, np.ones(1), (Tests(np.array([SMALLEST_LOG]), np.array([_ever_infinite(hits)])),))
         tilt = tilt_for(uppers, -math.log(10.0) * DECADES_PER_LEVEL * level) if level else 0.0
         divergence = compose(uppers, tilt, 2 * self._cells).divergence(grid)
         guard = sum(release.times * release.loss.guard for release in self._releases)
         upper = np.exp(np.minimum(divergence.log_upper + guard, 0.0)) + _ever_infinite(uppers)
         wide, upper = _from_zero(grid, upper, divergence.first, float(upper[-1]))
-        pairs = [_reversed(part) if reverse else (part.absent, part.present) for part in parts]
-        nulls, hits = ([Repeated(pair[k], n) for pair, n in zip(pairs, times, strict=True)] for k in (0, 1))
         return Side(wide, upper, (_attained(nulls, hits, tilt, grid, 2 * self._cells),))
 
 
@@ -189,6 +191,8 @@ def _tests(log_alpha: FloatArray, power: FloatArray) -> Tests:
 
 
 def _ever_infinite(parts: Sequence[Repeated]) -> float:
+    if any(part.pmf.infinite >= 1 for part in parts):
+        return 1.0
     return -math.expm1(sum(part.times * math.log1p(-part.pmf.infinite) for part in parts))
 
 
@@ -202,5 +206,7 @@ def _from_zero(grid: float, values: FloatArray, first: int, after: float) -> tup
         return grid, np.minimum.accumulate(np.minimum(kept, 1.0))
     every = -(-(first + len(values)) // MAX_POINTS)
     index = np.arange(0, first + len(values), every) - first
-    kept = np.where(index < 0, 1.0, values[np.maximum(index, 0)])
+    # Before, the straight line in e^epsilon from delta = 1 at e^epsilon = 0: delta is convex.
+    before = 1 - (1 - values[0]) * np.exp(np.minimum(index, 0) * grid)
+    kept = np.where(index < 0, before, values[np.maximum(index, 0)])
     return grid * every, np.minimum.accumulate(np.minimum(kept, 1.0))

@@ -9,7 +9,7 @@ import numpy as np
 
 from reticent.accounting.checks import require_alphas, require_open, require_steps
 from reticent.accounting.contour import Contour
-from reticent.accounting.contour import Direction as Order
+from reticent.accounting.contour_moments import Direction as Order
 from reticent.accounting.covering import covering_mu
 from reticent.accounting.curve import Curve
 from reticent.accounting.gaussian_loss import GaussianLoss

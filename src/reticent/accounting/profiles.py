@@ -47,7 +47,7 @@ class PrivacyProfile(Protocol):
         """Membership advantage: max over alpha of 1 - alpha - f(alpha) = delta(0)."""
 
     def mu(self, alpha_min: float = 1e-10) -> Certified:
-        """Smallest mu whose Gaussian trade-off lies below this one wherever both errors are at least alpha_min.
+        """Smallest mu such that no attack whose two errors are at least alpha_min beats the mu-Gaussian trade-off.
 
         Poisson sampling admits no moderate mu for all tests, so the range belongs to the statement.
         """
