@@ -187,7 +187,7 @@ def tasks() -> dict[str, tuple[list[float], list[Call]]]:
             *own(MU, 1e-2, 1e-3, 1e-5, 1e-7),
             *(Call("gdpnum", f"grid {h:g}", "bound", partial(gdpnum_mu, h)) for h in GRIDS),
         ]),
-        "mu down to delta = eta = 1e-5": ([1.344065764], own(methodcaller("gdp", eta=DELTA), 1e-3, 1e-5, 1e-7)),
+        "mu down to delta = eta = 1e-5": ([1.344065764], own(partial(accounting.gdp_statement, eta=DELTA), 1e-3, 1e-5)),
         **{f"noise multiplier for epsilon {e} at delta 1e-5": ([sigma], [
             Call("reticent", "default", "bound", partial(our_noise, accounting.EpsilonTarget(e, DELTA))),
             Call("opacus", "RDP", "bound", partial(opacus_noise, "rdp", e)),

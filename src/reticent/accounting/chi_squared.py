@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammaln, log_ndtr, logsumexp
+
+from reticent.accounting.roots import root
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def quantile(p: float, dof: int, noncentrality: float) -> float:
         high += 0.5
     while excess(low) > 0:
         low -= 0.5
-    return math.exp(float(brentq(excess, low, high, xtol=1e-15, rtol=1e-15)))
+    return math.exp(root(excess, low, high, xtol=1e-15, rtol=1e-15))
 
 
 def _double_sum(y: float, a: float, m: float) -> float:

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from reticent.accounting import chi_squared
 from reticent.accounting.checks import require_open, require_steps
+from reticent.accounting.roots import root
 from reticent.accounting.sensitivity_index import require_within
 from reticent.errors import InputError
 
@@ -224,7 +224,7 @@ def _shrinkage_noise(start: FromScratchAttack, gamma: float, eta: float) -> floa
         high += 0.7
     while excess(low) < 0:
         low -= 0.7
-    return math.exp(float(brentq(excess, low, high, xtol=1e-13, rtol=1e-13)))
+    return math.exp(root(excess, low, high, xtol=1e-13, rtol=1e-13))
 
 
 def _positive(name: str, numbers: float | Numbers) -> FloatArray:

@@ -12,11 +12,11 @@ from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from reticent.accounting import gaussian, glrt_laws
 from reticent.accounting.checks import require_open, require_sampling_rate, require_steps
+from reticent.accounting.roots import root
 from reticent.accounting.sensitivity_index import Rates, SensitivityIndex, rates_within
 from reticent.accounting.values import Certified, Estimate
 from reticent.errors import InputError
@@ -113,7 +113,7 @@ class GLRTAdversary:
         if self.mu == 0 or excess(0.0) <= 0:
             return self._estimate(0.0)
         worst = gaussian.epsilon_at(self.mu, delta)
-        return self._estimate(float(brentq(excess, 0.0, 1.01 * worst + 1e-9, xtol=1e-13, rtol=1e-13)))
+        return self._estimate(root(excess, 0.0, 1.01 * worst + 1e-9, xtol=1e-13, rtol=1e-13))
 
     def advantage(self) -> Estimate:
         """Largest TPR - FPR, delta(0)."""
@@ -165,7 +165,7 @@ class GLRTAdversary:
         """The alpha with f(alpha) = beta."""
         if beta in (0.0, 1.0):
             return 1.0 - beta
-        return float(brentq(lambda a: 1 - float(self.roc_values(a)) - beta, 0.0, 1.0, xtol=1e-16, rtol=1e-14))
+        return root(lambda a: 1 - float(self.roc_values(a)) - beta, 0.0, 1.0, xtol=1e-16, rtol=1e-14)
 
     def _relaxed(self, more: str = "") -> str:
         unknown = "sign" if self.dof == 1 else f"direction in {self.dof} dimensions"

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
-from scipy.optimize import brentq
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr, ndtri
 
 from reticent.accounting import chi_squared
+from reticent.accounting.roots import root
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -57,7 +56,7 @@ def threshold(mu: float, dof: int, epsilon: float) -> float:
     high = dof + mu**2
     while log_ratio(mu, dof, high) < epsilon:
         high *= 2
-    return float(brentq(lambda t: log_ratio(mu, dof, t) - epsilon, 0.0, high, xtol=1e-13, rtol=1e-14))
+    return root(lambda t: log_ratio(mu, dof, t) - epsilon, 0.0, high, xtol=1e-13, rtol=1e-14)
 
 
 def log_above(mu: float, dof: int, limit: float) -> float:
@@ -115,5 +114,5 @@ def _convolved(at: FloatArray, masses: FloatArray, size: int, steps: int) -> Flo
     left = np.floor(at).astype(np.int64)
     share = at - left
     grid = np.bincount(left, masses * (1 - share), size) + np.bincount(left + 1, masses * share, size)
-    composed: FloatArray = fft.irfft(fft.rfft(grid) ** steps, size)
+    composed: FloatArray = np.fft.irfft(np.fft.rfft(grid) ** steps, size)
     return np.maximum(composed, 0.0)

@@ -11,7 +11,7 @@ from reticent.accounting.curve import MAX_POINTS, SMALLEST_LOG, Curve, Side, Tes
 from reticent.accounting.discretise import Discretised, Pmf, discretise, exact_deltas
 from reticent.accounting.loss import FloatArray, Loss
 
-CELLS = 2**20  # at most for one release, and half of those for a sum of them, at the accuracy below
+CELLS = 2**20  # at most for one release, and twice as many for a sum of them, at the accuracy below
 USUAL_ACCURACY = 1e-5
 DECADES_PER_LEVEL = 12
 LEVELS = 4

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from reticent.accounting import chi_squared
 from reticent.accounting.checks import require_open, require_steps
 from reticent.accounting.from_scratch import FromScratchAttack, noise_for_reconstruction
 from reticent.accounting.glrt import GLRTAdversary
+from reticent.accounting.roots import root
 from reticent.accounting.values import Estimate
 from reticent.errors import InputError
 
@@ -110,4 +110,4 @@ def _relaxed_mu(gamma: float, prior: float) -> float:
     high = 1.0
     while excess(high) < 0:
         high *= 2
-    return float(brentq(excess, 1e-6, high, xtol=1e-14, rtol=1e-14))
+    return root(excess, 1e-6, high, xtol=1e-14, rtol=1e-14)
