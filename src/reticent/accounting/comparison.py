@@ -16,6 +16,7 @@ from reticent.accounting.values import Certified
 POINTS = 2**12
 PIECES = 8
 ROUNDS = 8
+MAX_OPEN = 2**17
 FAINT = 1e-12
 FALSE_ALARMS = (1e-5, 1e-3, 1e-2, 1e-1)
 
@@ -111,7 +112,9 @@ def compare(first: PrivacyProfile, second: PrivacyProfile, tolerance: float = 1e
 
 
 def delta_divergence(reference: PrivacyProfile, other: PrivacyProfile, tolerance: float = 1e-6) -> Divergence:
-    """Delta(reference || other), by bisecting the intervals of epsilon that may hold its supremum.
+    """Delta(reference || other), by dividing the intervals of epsilon that may hold its supremum.
+
+    The bracket is to be no wider than `tolerance`, if the profiles' own bounds allow it.
 
     Both profiles fall as epsilon grows: between neighbouring epsilons the difference is at most the other's delta at
     the left end less the reference's at the right end. delta(-e) = 1 - e^-e + e^-e delta(e) makes the quotient even in
@@ -127,8 +130,8 @@ def delta_divergence(reference: PrivacyProfile, other: PrivacyProfile, tolerance
         if attained[best] > lower:
             lower, at = float(attained[best]), float(left[best])
         upper = max(settled, float(bound.max()))
-        open_ = bound > max(lower, settled) + tolerance
-        if not open_.any():
+        open_ = bound > lower + tolerance
+        if not open_.any() or open_.sum() > MAX_OPEN:
             break
         settled = max(settled, float(bound[~open_].max(initial=0.0)))
         pieces = np.linspace(left[open_], right[open_], PIECES + 1, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from reticent.accounting import gaussian
 from reticent.accounting.checks import require_open
 from reticent.accounting.covering import covering_mu
 from reticent.accounting.loss import FloatArray
-from reticent.accounting.profiles import PrivacyProfile
+from reticent.accounting.profiles import GaussianProfile, PrivacyProfile
 from reticent.accounting.values import Certified
 
 POINTS = 2**14
@@ -25,7 +26,7 @@ class GdpStatement:
 
     `mu`: smallest with delta(epsilon) <= max(delta_mu(epsilon), eta) for all epsilon >= 0, both orders. `regret`: the
     most by which the summary at `mu.upper` overstates a Bayes-optimal attacker's success, over all priors: the
-    Delta-divergence to the mu-Gaussian mechanism. `worst_epsilon`: where regret is largest.
+    Delta-divergence to the Gaussian mechanism of that mu. `worst_epsilon`: where regret is largest.
     """
 
     mu: Certified
@@ -45,10 +46,11 @@ class GdpStatement:
         verdict = (
             "represents it well" if self.fits else "does NOT represent it well: report the privacy profile as well"
         )
-        mu = math.ceil(self.mu.upper * 1000 - 1e-9) / 1000
+        mu, eta = Decimal(self.mu.upper).quantize(Decimal("0.001"), rounding=ROUND_CEILING).normalize(), f"{self.eta:g}"
+        eta = eta if float(eta) >= self.eta else _up(self.eta)
         return (
-            f"The mechanism is {mu:g}-GDP down to delta = {self.eta:g}: delta(epsilon) <= max(delta_mu(epsilon), "
-            f"{self.eta:g}) for every epsilon >= 0 ({neighbouring_relation}). This single number {verdict} "
+            f"The mechanism is {mu:f}-GDP down to delta = {eta}: delta(epsilon) <= max(delta_mu(epsilon), {eta}) for "
+            f"every epsilon >= 0 ({neighbouring_relation}). This single number {verdict} "
             f"(it overstates a Bayes-optimal attacker's success by at most {_up(self.regret.upper)})."
         )
 
@@ -60,6 +62,8 @@ def gdp_statement(profile: PrivacyProfile, eta: float = 1e-10) -> GdpStatement:
         InputError: eta is not between 0 and 1.
     """
     require_open("eta", eta, 0.0, 1.0)
+    if isinstance(profile, GaussianProfile):
+        return GdpStatement(profile.mu(), eta, Certified(0.0, 0.0, "upper"), 0.0)
     reach = profile.epsilon(eta).upper
     if math.isinf(reach):
         return GdpStatement(Certified(0.0, math.inf, "upper"), eta, Certified(0.0, 0.5, "upper"), 0.0)
@@ -70,7 +74,7 @@ def gdp_statement(profile: PrivacyProfile, eta: float = 1e-10) -> GdpStatement:
     attained = lower > eta
     least = float(mu_at(epsilons[attained], lower[attained]).max(initial=0.0))
     summary = np.exp(gaussian.log_delta(mu, epsilons)) if mu else np.zeros_like(epsilons)
-    scale = 1 + np.exp(epsilons)
+    scale = 1 + np.exp(np.minimum(epsilons, 700.0))
     losses = (summary - np.append(lower[1:], 0.0)) / scale
     worst = int(np.argmax(losses))
     regret = Certified(max(0.0, float(((summary - upper) / scale).max())), max(0.0, float(losses[worst])), "upper")

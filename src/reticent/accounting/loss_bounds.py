@@ -67,7 +67,8 @@ class LossBounds:
             (addition[::-1], 1 - first - len(addition), part.addition.infinite, _reversed(part)),
         ):
             grid, upper = _from_zero(self._grid, delta * math.exp(loss.guard + MASS_GUARD), start, last)
-            tests = _tests(_log_tail(null) + MASS_GUARD, np.exp(_log_tail(hit) - MASS_GUARD) + hit.infinite)
+            certain = hit.infinite * (1 - MASS_GUARD)
+            tests = _tests(_log_tail(null) + MASS_GUARD, np.exp(_log_tail(hit) - MASS_GUARD), certain)
             sides.append(Side(grid, upper, (tests,)))
         return sides[0], sides[1]
 
@@ -172,7 +173,7 @@ def _attained(nulls: Sequence[Repeated], hits: Sequence[Repeated], tilt: float, 
     guard = MASS_GUARD * sum(part.times for part in nulls)
     log_alpha = null.log_upper[first - null.first : last - null.first]
     log_power = hit.log_lower[first - hit.first : last - hit.first]
-    return _tests(log_alpha + guard, np.exp(np.minimum(log_power - guard, 0.0)) + _ever_infinite(hits) * (1 - 1e-12))
+    return _tests(log_alpha + guard, np.exp(np.minimum(log_power - guard, 0.0)), _ever_infinite(hits) * (1 - 1e-12))
 
 
 def _reversed(part: Discretised) -> tuple[Pmf, Pmf]:
@@ -183,11 +184,18 @@ def _log_tail(pmf: Pmf) -> FloatArray:
     return np.logaddexp.accumulate(pmf.log_probabilities[::-1])[::-1]
 
 
-def _tests(log_alpha: FloatArray, power: FloatArray) -> Tests:
-    """Tests in order of alpha, useful ones only: a larger bound on alpha, or a smaller one on power, stays true."""
-    log_alpha, power = np.maximum.accumulate(log_alpha[::-1]), np.maximum.accumulate(power[::-1])
+def _tests(log_alpha: FloatArray, power: FloatArray, certain: float) -> Tests:
+    """Tests in order of alpha, useful ones only, all of which also reject what the null cannot have (`certain`).
+
+    A larger bound on alpha, or a smaller one on power, stays true.
+    """
+    log_alpha, power = np.maximum.accumulate(log_alpha[::-1]), np.maximum.accumulate(power[::-1]) + certain
     kept = np.isfinite(log_alpha) & (log_alpha < 0) & (power > np.exp(np.minimum(log_alpha, 0.0)))
-    return Tests(log_alpha[kept], power[kept])
+    log_alpha, power = log_alpha[kept], power[kept]
+    if certain:
+        least = min(SMALLEST_LOG, float(log_alpha.min(initial=0.0)))
+        return Tests(np.append(least, log_alpha), np.append(certain, power))
+    return Tests(log_alpha, power)
 
 
 def _ever_infinite(parts: Sequence[Repeated]) -> float:

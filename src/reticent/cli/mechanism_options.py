@@ -140,7 +140,8 @@ def _from_text(text: str) -> Mechanism:
     try:
         mechanism: Mechanism = found(**fields)
     except TypeError as error:
-        raise InputError(f"mechanism {text!r}: {first_line(error)}") from None
+        problem = first_line(error).replace(f"{kind}.__init__()", kind)
+        raise InputError(f"mechanism {text!r}: {problem}; lists are written in a JSON file") from None
     return mechanism
 
 

@@ -176,7 +176,7 @@ class DiscreteLoss(Stored):
         missing = max(0.0, 1 - self._absent_mass)
         there = [(loss, math.log(share)) for loss, share in zip(self.losses, self.probabilities, strict=True) if share]
         losses, log_present = zip(*there, strict=True)
-        loss = AtomicLoss(losses, log_present, self.infinite, missing if missing > 1e-12 else 0.0)
+        loss = AtomicLoss(losses, log_present, self.infinite, missing if missing > 1e-12 else 0.0, _lattice(losses))
         return ((Release(loss, self.steps),),)
 
     @property
@@ -187,3 +187,9 @@ class DiscreteLoss(Stored):
     def profile(self, accuracy: float = ACCURACY) -> PrivacyProfile:
         """Certified bounds."""
         return profile_of(self.plans, accuracy=accuracy)
+
+
+def _lattice(losses: tuple[float, ...]) -> float | None:
+    """The smallest loss, if the others are multiples of it."""
+    unit = min((abs(loss) for loss in losses if loss), default=None)
+    return unit if unit and all(abs(loss / unit - round(loss / unit)) < 1e-12 for loss in losses) else None
