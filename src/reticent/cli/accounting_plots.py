@@ -69,13 +69,17 @@ def plot_corridor(corridor: RiskCorridor, path: Path) -> None:
     """Noise below which reconstruction succeeds: from scratch by error, by identification as level lines."""
     figure, (axes,) = _figure(1)
     errors = [row.eta for row in corridor.rows]
-    axes.loglog(errors, [row.sigma_from_scratch for row in corridor.rows], color=COLOURS[0], label="from scratch")
+    unbiased, shrunk = (
+        [getattr(row, name) for row in corridor.rows] for name in ("sigma_from_scratch", "sigma_shrinkage")
+    )
+    axes.loglog(errors, unbiased, color=COLOURS[0], label="from scratch, best unbiased attack")
+    axes.loglog(errors, shrunk, color=COLOURS[2], linestyle="--", label="from scratch, knowing the image's norm")
     axes.loglog(
         errors, [row.sigma_identification for row in corridor.rows], color=COLOURS[1], label="identification, bound"
     )
     axes.set_xlabel("mean squared error that counts as a success")
     axes.set_ylabel("noise multiplier")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
     _save(figure, path)
 
 
