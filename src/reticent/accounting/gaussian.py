@@ -32,7 +32,9 @@ def log_delta(mu: FloatArray | float, epsilon: FloatArray | float) -> FloatArray
             gap[chosen] = np.log(difference(a[chosen], mu[chosen])) - a[chosen] ** 2 / 2 - math.log(2 * math.pi) / 2
     far = ~near
     present = log_ndtr(a[far])
-    gap[far] = present + np.log1p(-np.exp(np.minimum(epsilon[far] + log_ndtr(a[far] - mu[far]) - present, -1e-300)))
+    gap[far] = present + np.log1p(
+        -np.exp(np.minimum(epsilon[far] + log_ndtr(-mu[far] / 2 - epsilon[far] / mu[far]) - present, -1e-300))
+    )
     return gap
 
 
