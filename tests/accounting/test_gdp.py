@@ -303,3 +303,14 @@ def test_a_mechanism_that_fails_outright_has_a_mu_only_above_its_failure_probabi
 def test_numbers_out_of_range_are_refused_by_name(attempt, message):
     with pytest.raises(InputError, match=message):
         attempt()
+
+
+def test_bounds_and_the_summary_hold_where_e_to_the_epsilon_overflows():
+    profile = SubsampledGaussian(0.02, 0.5, 10).profile()
+    epsilons = np.array([600.0, 701.0, 900.0, 6000.0, 10_000.0])
+    for epsilon, low, high in zip(epsilons, *profile.bounds(epsilons), strict=True):
+        found = profile.delta(float(epsilon))
+        assert low <= found.upper
+        assert found.lower <= high <= found.upper * 1.001
+    mu = gdp_statement(profile, 1e-5).mu.upper
+    assert Gaussian(1 / mu).profile().delta(6000.0).upper >= profile.delta(6000.0).lower

@@ -90,7 +90,8 @@ class Side:
             return sides[0]
         reach = max(len(side.upper) * side.grid for side in sides)
         grid = max(min(side.grid for side in sides), reach / MAX_POINTS)
-        uppers = [side._upper_on(grid, math.ceil(reach / grid * (1 - 1e-12))) for side in sides]
+        at = np.arange(math.ceil(reach / grid * (1 - 1e-12)), dtype=np.float64) * grid
+        uppers = [side.uppers(at) for side in sides]
         tests = tuple(tests for side in sides for tests in side.tests)
         return cls(grid, np.minimum.accumulate(choose.reduce(uppers)), tests)
 
@@ -99,26 +100,19 @@ class Side:
         """The epsilons of `upper`, from 0."""
         return np.arange(len(self.upper), dtype=np.float64) * self.grid
 
-    def _upper_on(self, grid: float, length: int) -> FloatArray:
-        """`upper` on another grid, by its own interpolation where e^epsilon does not overflow, else by the left end."""
-        if grid == self.grid:
-            padding = np.full(max(0, length - len(self.upper)), self.upper[-1])
-            return np.asarray(np.append(self.upper, padding)[:length])
-        at = np.arange(length) * grid
-        left: FloatArray = self.upper[np.minimum((at / self.grid * (1 - 1e-15)).astype(int), len(self.upper) - 1)]
-        if self.epsilons[-1] > 700:
-            return left
-        return np.asarray(
-            np.minimum(left, np.interp(np.expm1(np.minimum(at, 700.0)), np.expm1(self.epsilons), self.upper))
-        )
+    def uppers(self, epsilons: FloatArray) -> FloatArray:
+        """Upper bounds on delta at any epsilons >= 0, linear in e^epsilon between grid points, without forming it."""
+        last = len(self.upper) - 1
+        index = np.minimum((epsilons / self.grid * (1 - 1e-15)).astype(np.intp), last)
+        start, end = self.upper[index], self.upper[np.minimum(index + 1, last)]
+        if self.grid > 600:
+            return np.asarray(start)
+        share = np.expm1(np.clip(epsilons - index * self.grid, 0.0, self.grid)) / math.expm1(self.grid)
+        return np.asarray(start + share * (end - start))
 
     def delta(self, epsilon: float) -> tuple[float, float]:
         """Bounds on delta at any epsilon >= 0."""
-        index = int(epsilon / self.grid)
-        upper = float(self.upper[-1])
-        if index + 1 < len(self.upper):
-            share = math.expm1(max(0.0, epsilon - index * self.grid)) / math.expm1(self.grid) if self.grid < 600 else 0
-            upper = float(self.upper[index] + min(1.0, share) * (self.upper[index + 1] - self.upper[index]))
+        upper = float(self.uppers(np.array([epsilon]))[0])
         lower = max(tests.delta(epsilon) for tests in self.tests) * (1 - 1e-12)
         return min(lower, upper), upper
 

@@ -138,8 +138,7 @@ class LossProfile:
     def bounds(self, epsilons: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `PrivacyProfile`."""
         side = self._curves.curve(tuple(range(LEVELS // 2)), "worst").steep
-        grid = np.expm1(np.minimum(side.epsilons, 700.0))
-        upper = np.interp(np.expm1(np.minimum(epsilons, 700.0)), grid, side.upper)
+        upper = side.uppers(epsilons)
         return np.minimum(side.lower(epsilons), upper), upper
 
     def approximate_gdp(self, failure: float) -> float:
