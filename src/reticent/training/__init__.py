@@ -1,9 +1,16 @@
 """Training: the clipped sum, Poisson sampling of subjects, noise, and the run that holds them together."""
 
-from reticent.training.clipped_grad import BatchAdapter, ClippedGrad, PrivateTensor, clipped_grad
+from reticent.training.engine import (
+    BatchAdapter,
+    ClippedGrad,
+    PrivateTensor,
+    check_independence,
+    chosen_strategies,
+    clipped_grad,
+    strategy,
+)
 from reticent.training.estimate import Cost, estimate
 from reticent.training.held_out import held_out_metrics
-from reticent.training.model_check import check_model
 from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
@@ -24,13 +31,15 @@ __all__ = [
     "Progress",
     "Step",
     "Task",
-    "check_model",
+    "check_independence",
     "check_study",
+    "chosen_strategies",
     "clipped_grad",
     "estimate",
     "held_out_metrics",
     "make_plan",
     "resume_training",
+    "strategy",
     "train",
     "weak_delta",
 ]

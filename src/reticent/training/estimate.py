@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch.utils._pytree import tree_map
 
 from reticent.data import Cohort
 from reticent.records import Study
-from reticent.training.clipped_grad import clipped_grad, records_at_once
+from reticent.training.engine import clipped_grad, footprint
 from reticent.training.prepared_cohort import PreparedCohort
 from reticent.training.task import Task
 from reticent.training.train import check_study
@@ -53,7 +54,7 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     privacy = study.privacy
     subjects = data.subjects("train")
     records = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
-    at_once, each = records_at_once(model, loss_fn, batch, cap)
+    each = footprint(model, lambda record: loss_fn(model, record), tree_map(lambda leaf: leaf[:1], batch))
     return Cost(
         subjects=len(subjects),
         exact=split_key is not None or all(entry.split is not None for entry in cohort.entries),
@@ -61,7 +62,7 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
         image_size=data.image_size,
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         seconds=min(seconds) / _SAMPLE * records * privacy.steps,
-        memory=round(min(at_once, max(records, 1)) * each),
+        memory=round(min(each.at_once(cap, on_cpu=True), max(records, 1)) * each.each),
     )
 
 

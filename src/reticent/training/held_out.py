@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from reticent.records import SplitMetrics
 from reticent.training.evaluation import evaluate_classification, evaluate_segmentation, segmentation_scores
-from reticent.training.model_check import forward
 from reticent.training.prepared_cohort import PreparedCohort
-from reticent.training.task import Task
+from reticent.training.task import Task, forward
 
 _CHUNK = 32
 

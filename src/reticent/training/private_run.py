@@ -23,8 +23,8 @@ from reticent.errors import InputError
 from reticent.governance import Budget, Ledger, ledger_path
 from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_run_id, now, write_file
 from reticent.training.class_counts import counted_weights
-from reticent.training.clipped_grad import ClippedGrad
 from reticent.training.continuation import continue_run
+from reticent.training.engine import ClippedGrad
 from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
 from reticent.training.plan import Plan, make_plan
 from reticent.training.poisson_sampling import SubjectSampler
@@ -273,7 +273,7 @@ class PrivateRun:
         if written:
             raise InputError(
                 f"{written[0]!r} was written while training: patients' data would be released in it without noise.\n"
-                "Use a layer without running statistics; `check_model` names it before anything is charged."
+                "Use a layer without running statistics; `check_independence` names it before anything is charged."
             )
 
     def _settle(self) -> list[str]:

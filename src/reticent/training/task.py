@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reticent.training.clipped_grad import LossFn
-from reticent.training.model_check import forward
+from reticent.training.engine import LossFn
 
 
 @dataclass(frozen=True)
@@ -63,3 +62,9 @@ def _segmentation_loss(logits: Tensor, mask: Tensor, weights: Tensor | None) -> 
     overlap = 2 * (probabilities * truth).sum(2) + 1
     dice = overlap / (probabilities.sum(2) + truth.sum(2) + 1)
     return cross_entropy + 1 - dice.mean(1)
+
+
+def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The model's logits; a single input is passed as a tensor, several as a dictionary."""
+    output = model(next(iter(inputs.values())) if len(inputs) == 1 else dict(inputs))
+    return output[0] if isinstance(output, tuple) else output

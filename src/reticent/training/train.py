@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
@@ -15,15 +16,14 @@ from reticent.models import build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
 from reticent.training.averaging import MovingAverage
-from reticent.training.clipped_grad import LossFn, clipped_grad, records_at_once
+from reticent.training.engine import LossFn, check_independence, clipped_grad, footprint
 from reticent.training.held_out import held_out_metrics
-from reticent.training.model_check import check_model, forward
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
 from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
-from reticent.training.task import Task
+from reticent.training.task import Task, forward
 from reticent.training.weights import load_weights
 
 _CHECKPOINTS = 20
@@ -76,7 +76,7 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     made_up = {name: torch.randn(2, c, *data.image_size) for name, c in data.channels.items()}
     size = " x ".join(map(str, data.image_size))
     try:
-        check_model(model, made_up)
+        check_independence(model, made_up, forward)
         with torch.no_grad():
             found = tuple(forward(model, made_up).shape)
     except InputError:
@@ -185,16 +185,19 @@ def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], ba
     """Set every `.grad` to the ordinary gradient of the batch's loss, a chunk of records at a time."""
     model.zero_grad(set_to_none=True)
     records = len(batch["share"])
-    at_once = records_at_once(model, loss_fn, batch, memory)[0] if records else 1
+    if not records:
+        return
+    first = footprint(model, lambda record: loss_fn(model, record), _take(batch, slice(0, 1)))
+    at_once = first.at_once(memory, on_cpu=True)
     for start in range(0, records, at_once):
         rows = slice(start, start + at_once)
-        losses = loss_fn(model, {key: _take(value, rows) for key, value in batch.items()})
+        losses = loss_fn(model, _take(batch, rows))
         assert isinstance(losses, Tensor)
         (losses.sum() / batch_size).backward()
 
 
 def _take(value: Any, rows: slice) -> Any:
-    return {name: tensor[rows] for name, tensor in value.items()} if isinstance(value, dict) else value[rows]
+    return tree_map(lambda tensor: tensor[rows], value)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -7,7 +7,8 @@ from torch import nn
 
 from reticent.errors import InputError
 from reticent.models import SmallUNet, SmoothClassifier, build_model
-from reticent.training import check_model
+from reticent.training import check_independence
+from reticent.training.task import forward
 
 IMAGES = {"image": torch.randn(3, 1, 16, 16)}
 
@@ -54,13 +55,13 @@ class Centred(nn.Module):
 )
 def test_coupling_layers_and_written_buffers_are_refused_by_name(model, message):
     with pytest.raises(InputError, match=message):
-        check_model(model.train(), IMAGES)
+        check_independence(model.train(), IMAGES, forward)
 
 
 def test_monai_networks_are_refused_with_batch_norm_and_accepted_with_group_norm():
     with pytest.raises(InputError, match=r"model.0.conv.unit0.adn.N.*BatchNorm2d"):
-        check_model(monai_unet("batch"), IMAGES)
-    check_model(monai_unet(("group", {"num_groups": 2})), IMAGES)
+        check_independence(monai_unet("batch"), IMAGES, forward)
+    check_independence(monai_unet(("group", {"num_groups": 2})), IMAGES, forward)
 
 
 def monai_unet(norm):
@@ -79,7 +80,7 @@ def monai_unet(norm):
 )
 def test_networks_that_treat_records_apart_are_accepted(model):
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    check_model(model, IMAGES)
+    check_independence(model, IMAGES, forward)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 

@@ -1,0 +1,262 @@
+"""The clipped sum: every privacy unit's gradient, bounded and added up, for any `nn.Module`.
+
+May touch private gradients; nothing here logs or stores them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NewType
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from reticent.errors import InputError, first_line
+from reticent.training.engine.batches import BatchAdapter, Part, Records, TreeAdapter, read_records
+from reticent.training.engine.clip_factors import Clipping, Policy, make_policy
+from reticent.training.engine.contributions import Contribution, Kept
+from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, footprint
+from reticent.training.engine.independence import check_independence, refuse_coupling_layers, unwritten
+from reticent.training.engine.interception import plainly, record_losses
+from reticent.training.engine.tape import Bypassed, Tape
+
+LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
+PrivateTensor = NewType("PrivateTensor", Tensor)
+"""A value computed from private records without noise: it must not be logged, shown or stored."""
+
+
+@dataclass(frozen=True)
+class ClippedGrad:
+    """Sum over units of clipped gradients, with what is needed to add the right noise.
+
+    `sum` maps each trainable parameter's name to a tensor of its shape in double precision. It is private until noise
+    is added.
+    """
+
+    sum: dict[str, Tensor]
+    norms: PrivateTensor
+    """Gradient norm of each unit before clipping, shape (n_units,). Private."""
+    losses: PrivateTensor
+    """Loss of each record, shape (n,). Private."""
+    n_units: int
+    bound: float
+    """Largest norm that one unit can contribute to `sum`."""
+
+    def sensitivity(self, neighbouring_relation: str) -> float:
+        """L2 sensitivity of `sum`: `bound` if one unit is added or removed, twice that if one is replaced."""
+        factors = {"add-or-remove-one": 1.0, "replace-one": 2.0}
+        return factors[neighbouring_relation] * self.bound
+
+
+def clipped_grad(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batch: Any,
+    *,
+    max_norm: float | Tensor,
+    units: Tensor | None = None,
+    weights: Tensor | None = None,
+    clipping: Clipping = "flat",
+    views: int = 1,
+    memory: int | None = None,
+    adapter: BatchAdapter | None = None,
+) -> ClippedGrad:
+    r"""Clipped sum :math:`\sum_u w_u \min(1, C / \|g_u\|) g_u` with :math:`g_u = \sum_{i \in u} \nabla \ell_i`.
+
+    Source: Abadi et al. 2016, algorithm 1, with the unit (patient) in place of the example. The model is neither
+    wrapped nor changed.
+
+    Args:
+        model: any module whose records do not influence each other (see `check_independence`).
+        loss_fn: `(model, batch) -> Tensor[n]` or `(Tensor[n], aux)`, one unreduced loss per record.
+        batch: pytree of tensors with the record axis first, or whatever `adapter` understands.
+        max_norm: clipping norm C, or one per unit (shape (n_units,)).
+        units: LongTensor (n,), the unit of each record; -1 marks padding. Default: every record is a unit.
+        weights: factors in [0, 1] per unit, applied after clipping.
+        clipping: `"flat"` clips the whole gradient; `"per-layer"` each module's parameters to C / sqrt(layers);
+            `"automatic"` scales every unit to C / (norm + 0.01) times its gradient (Bu et al. 2023); a mapping from
+            parameter-name prefix to norm clips each group to its own norm (`max_norm` is then ignored).
+        views: augmented views per record, stored next to each other (record-major); averaged before clipping.
+        memory: cap in bytes on gradients and activations held at once (default 1 GiB).
+        adapter: how to read `batch`; a custom one is served by one backward pass per unit.
+
+    | case | result |
+    |---|---|
+    | a unit's gradient is not finite | it contributes exactly zero |
+    | empty batch, or padding only | zeros |
+    | a unit larger than the memory cap | its gradient is accumulated over physical batches, then clipped once |
+
+    Bound: each unit's share of the sum has norm at most `max_norm`. Factors are lowered by 2e-5 (float32; 1e-12 in
+    float64, 2^-8 in 16 bits) to cover the rounding of its norm; the rounding of adding shares up in the parameters'
+    precision, about 1e-7 of a physical batch's sum in float32, is not covered.
+
+    Raises:
+        InputError: a prefix or an option does not fit the model or the batch; the model couples records or writes data
+            into its buffers.
+    """
+    params: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not params:
+        raise InputError("the model has no trainable parameter; set requires_grad on what should be trained")
+    reader = adapter or TreeAdapter()
+    n_rows = reader.size(batch)
+    records = read_records(units, n_rows, views)
+    policy = make_policy(params, clipping, max_norm, weights, records.n_units)
+    device = next(iter(params.values())).device
+    total = _Total(params, policy, torch.zeros(records.n_units, device=device))
+    losses = torch.zeros(n_rows, device=device)
+    work = _Work(model, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
+    refuse_coupling_layers(model)
+    with unwritten(model):
+        for part, contributions, values in work.parts(records, vectorise=adapter is None):
+            losses[part.rows.to(device)] = values.to(losses)
+            total.add(part, contributions)
+    return ClippedGrad(
+        sum=total.sum,
+        norms=PrivateTensor(total.norms),
+        losses=PrivateTensor(losses.reshape(-1, views).mean(1)),
+        n_units=records.n_units,
+        bound=policy.bound,
+    )
+
+
+@dataclass
+class _Total:
+    """Adds up clipped contributions, in float64 over physical batches."""
+
+    params: Mapping[str, Tensor]
+    policy: Policy
+    norms: Tensor
+    _open: dict[str, Tensor] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.sum = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in self.params.items()}
+
+    def add(self, part: Part, contributions: dict[str, Contribution]) -> None:
+        if self._open is not None or not part.whole:
+            gradients = {name: c.gradients().to(self.sum[name].dtype) for name, c in contributions.items()}
+            if self._open is not None:
+                gradients = {name: g + self._open[name] for name, g in gradients.items()}
+            self._open = None if part.whole else gradients
+            contributions = {name: Kept(g) for name, g in gradients.items()}
+        if part.whole:
+            norms, factors = self.policy.factors({n: c.squares for n, c in contributions.items()}, part.numbers)
+            self.norms[part.numbers.to(self.norms.device)] = norms.to(self.norms)
+            for name, contribution in contributions.items():
+                self.sum[name] += contribution.weighted(factors[name])
+
+
+def _wide(parameter: Tensor) -> torch.dtype:
+    return torch.complex128 if parameter.is_complex() else torch.float64
+
+
+@dataclass
+class _Work:
+    """Every unit's gradient in one batch, a physical batch at a time."""
+
+    model: nn.Module
+    loss_fn: LossFn
+    batch: Any
+    params: dict[str, Tensor]
+    reader: BatchAdapter
+    share: float
+    memory: int
+
+    def parts(
+        self, records: Records, *, vectorise: bool
+    ) -> Iterator[tuple[Part, dict[str, Contribution], Tensor]]:
+        """Yield (part, contributions by parameter, loss of each row)."""
+        if not len(records.rows):
+            return
+        self._check()
+        if vectorise and self.model not in _NOT_VECTORISABLE:
+            on_cpu = next(iter(self.params.values())).device.type == "cpu"
+            size = self.footprint.at_once(self.memory, on_cpu=on_cpu)
+            parts, started = records.parts(size), False
+            try:
+                for part in parts:
+                    found = self._vectorised(part)
+                    started = True
+                    yield part, *found
+                return
+            except (RuntimeError, NotImplementedError) as error:
+                if started:
+                    raise
+                _warn_once(self.model, error)
+        for part in records.single(self.footprint.at_once(self.memory, on_cpu=True)):
+            yield part, *self._alone(part)
+
+    def _check(self) -> None:
+        """Look for coupled records once for each model and loss."""
+        checked = _CHECKED.setdefault(self.model, set())
+        loss = getattr(self.loss_fn, "__code__", self.loss_fn)
+        if loss not in checked and self.reader.size(self.batch) > 1:
+            with plainly():
+                check_independence(self.model, self.batch, self._losses, adapter=self.reader)
+            checked.add(loss)
+
+    @property
+    def footprint(self) -> Footprint:
+        first = self.reader.select(self.batch, torch.tensor([0]))
+        return footprint(self.model, lambda record: self._losses(self.model, record), first)
+
+    def _losses(self, model: nn.Module, batch: Any) -> Tensor:
+        result = self.loss_fn(model, batch)
+        return result[0] if isinstance(result, tuple) else result
+
+    def _vectorised(self, part: Part) -> tuple[dict[str, Contribution], Tensor]:
+        batch = self.reader.select(self.batch, part.rows)
+        general = _GENERAL.setdefault(self.model, set())
+        while True:
+            tape = Tape(self.params, part.units, self.memory)
+            losses = record_losses(self.model, self._losses, batch, tape, general)
+            try:
+                contributions = tape.collect(losses, self.share)
+            except Bypassed as bypassed:
+                general.update(bypassed.names)
+                continue
+            _warn_general(self.model, tape.general)
+            return contributions, losses.detach()
+
+    def _alone(self, part: Part) -> tuple[dict[str, Contribution], Tensor]:
+        with plainly():
+            losses = self._losses(self.model, self.reader.select(self.batch, part.rows))
+        gradients = torch.autograd.grad(losses.sum() * self.share, list(self.params.values()), allow_unused=True)
+        found: dict[str, Contribution] = {
+            name: Kept((torch.zeros_like(p) if g is None else g)[None])
+            for (name, p), g in zip(self.params.items(), gradients, strict=True)
+        }
+        return found, losses.detach()
+
+
+_NOT_VECTORISABLE: WeakSet[nn.Module] = WeakSet()
+_GENERAL: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+_CHECKED: WeakKeyDictionary[nn.Module, set[object]] = WeakKeyDictionary()
+_WARNED: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+
+
+def _warn_once(model: nn.Module, error: Exception) -> None:
+    _NOT_VECTORISABLE.add(model)
+    warnings.warn(
+        f"{type(model).__name__} cannot be vectorised over records ({first_line(error)}); "
+        "taking one backward pass per record",
+        stacklevel=6,
+    )
+
+
+def _warn_general(model: nn.Module, general: Mapping[str, str]) -> None:
+    warned = _WARNED.setdefault(model, set())
+    fresh = {name: function for name, function in general.items() if name not in warned}
+    if not fresh:
+        return
+    warned.update(fresh)
+    name, function = next(iter(fresh.items()))
+    owner = type(model.get_submodule(name.rpartition(".")[0])).__name__
+    others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
+    warnings.warn(
+        f"{name!r} ({owner}){others} goes into {function}(), which has no native rule; "
+        "its gradient is made for every record by torch.func (exact, slower)",
+        stacklevel=6,
+    )

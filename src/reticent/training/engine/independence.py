@@ -1,0 +1,139 @@
+"""Refuses networks and losses for which "one patient's gradient" does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.utils._pytree import tree_leaves
+
+from reticent.errors import InputError
+from reticent.training.engine.batches import BatchAdapter, TreeAdapter
+
+_PROBED = 3
+Run = Callable[[nn.Module, Any], Any]
+
+
+def check_independence(
+    model: nn.Module, batch: Any, run: Run | None = None, *, adapter: BatchAdapter | None = None
+) -> None:
+    """Refuse what couples the records of a batch, and forwards that write data into buffers or parameters.
+
+    Looks at the layers, then runs up to three records together and one of them alone and compares. Dropout is off
+    meanwhile; what is random otherwise cannot be compared and is left to the look at the layers.
+
+    Args:
+        model: the network, in the mode it is trained in.
+        batch: two or more records, made up or private.
+        run: `(model, batch)` to outputs or losses, record axis first; default `model(batch)`.
+        adapter: how to read `batch`, as for `clipped_grad`.
+
+    Raises:
+        InputError: names the layer or buffer, why it is refused and what to use instead.
+    """
+    refuse_coupling_layers(model)
+    reader, run = adapter or TreeAdapter(), run or _forward
+    rows = min(_PROBED, reader.size(batch))
+    several = reader.select(batch, torch.arange(rows))
+    with torch.no_grad(), torch.random.fork_rng(), _without_dropout(model), unwritten(model, parameters=True):
+        together, again = _outputs(run(model, several)), _outputs(run(model, several))
+        alone = _outputs(run(model, reader.select(batch, torch.tensor([0]))))
+    if len(together) != len(alone) or any(len(t) != rows for t in together):
+        raise InputError(
+            f"{type(model).__name__}: outputs must have one row for each of the batch's {rows} records; "
+            "return one loss per record, unreduced"
+        )
+    random = not all(_close(a, b) for a, b in zip(together, again, strict=True))
+    if not random and rows > 1 and not all(_close(a[:1], b) for a, b in zip(together, alone, strict=True)):
+        raise InputError(
+            f"{type(model).__name__}: a record's output changes with the other records of its batch; "
+            "remove whatever couples them (batch statistics, attention or losses across records)"
+        )
+
+
+def refuse_coupling_layers(model: nn.Module) -> None:
+    """Refuse layers that are known to mix records or to store statistics of them.
+
+    Raises:
+        InputError: names the layer and the remedy.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats):
+            raise InputError(
+                f"layer {name!r} ({type(module).__name__}) mixes the patients of a batch, so no patient's influence "
+                "can be bounded.\nUse GroupNorm instead: to_private(model) converts it; MONAI networks take "
+                "norm=('group', {'num_groups': 8})."
+            )
+        if isinstance(module, _InstanceNorm) and module.track_running_stats and module.training:
+            raise InputError(
+                f"layer {name!r} ({type(module).__name__}) stores running statistics of patients; "
+                "set track_running_stats=False, as to_private(model) does"
+            )
+
+
+@contextmanager
+def unwritten(model: nn.Module, *, parameters: bool = False) -> Iterator[None]:
+    """Refuse the model if its buffers or parameters are written meanwhile; put buffers (and parameters) back.
+
+    Raises:
+        InputError: names what was written.
+    """
+    kept = {name: (value, value._version) for name, value in _state(model).items()}
+    stored = _state(model) if parameters else dict(model.named_buffers())
+    copies = {name: value.detach().clone() for name, value in stored.items()}
+    yield
+    now = _state(model)
+    written = [name for name, (value, version) in kept.items() if now.get(name) is not value or value._version != version]
+    written = [name for name in written if name not in copies or not _same(now.get(name), copies[name])]
+    if not written:
+        return
+    with torch.no_grad():
+        for name, copy in copies.items():
+            owner, _, last = name.rpartition(".")
+            value = kept[name][0].copy_(copy)
+            if name in dict(model.named_buffers()):
+                model.get_submodule(owner)._buffers[last] = value
+    raise InputError(
+        f"{written[0]!r} is written during the forward pass: patients' data would enter the released weights without "
+        "noise.\nUse a layer without running statistics (to_private(model) knows some), or one whose values only an "
+        "optimiser changes."
+    )
+
+
+def _same(a: Tensor | None, b: Tensor) -> bool:
+    return a is not None and a.shape == b.shape and bool(torch.equal(a, b))
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _forward(model: nn.Module, batch: Any) -> Any:
+    return model(batch)
+
+
+def _outputs(result: Any) -> list[Tensor]:
+    first = result[0] if isinstance(result, tuple) else result
+    return [leaf for leaf in tree_leaves(first) if isinstance(leaf, Tensor)]
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    active = [m for m in model.modules() if isinstance(m, _DropoutNd) and m.training]
+    for module in active:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in active:
+            module.training = True

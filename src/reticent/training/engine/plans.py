@@ -1,0 +1,105 @@
+"""How each layer's norms are found: chosen by measurement once per layer, shape, dtype and device, or by a fixed rule."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from reticent.errors import InputError
+from reticent.training.engine.contributions import GHOST, Contribution, Factored, Factors, Kept
+from reticent.training.engine.norms import squared_norms
+
+RECOMPUTE = "+recompute"
+_REPEATS = 2
+_TRIED_SHARE = 8.0
+
+_CHOSEN: dict[tuple[object, ...], str] = {}
+_FIXED: ContextVar[str | None] = ContextVar("fixed strategy", default=None)
+
+
+@contextmanager
+def strategy(name: str) -> Iterator[None]:
+    """Use one strategy instead of measuring: `"rule"`, or a way's name where a layer has it and the rule elsewhere.
+
+    Names are `"ghost"`, `"bmm"`, `"loop"` and `"shift"` (3-D convolutions as shifted 2-D ones); with `"+recompute"`
+    gradients are made for their norms, dropped, and summed by a second, batched weight gradient. `"rule"` depends on
+    shapes alone, so that two runs add up in the same order.
+    """
+    known = {"rule", *(way + end for way in (GHOST, "bmm", "loop", "shift") for end in ("", RECOMPUTE))}
+    if name not in known:
+        raise InputError(f"strategy {name!r} is not known; use one of {', '.join(sorted(known))}")
+    token = _FIXED.set(name)
+    try:
+        yield
+    finally:
+        _FIXED.reset(token)
+
+
+def chosen_strategies() -> dict[tuple[object, ...], str]:
+    """What was measured to be fastest so far, by layer kind, shapes, options, dtype and device."""
+    return dict(_CHOSEN)
+
+
+def contribution(factors: Factors, room: int) -> Contribution:
+    """The units' gradients for these factors, kept if they fit `room` bytes."""
+    fits = factors.gradient_bytes <= room
+    fixed = _FIXED.get()
+    if fixed is not None:
+        name = _by_name(factors, fixed, fits)
+    else:
+        key = (*factors.signature, fits)
+        if key not in _CHOSEN:
+            _CHOSEN[key] = _fastest(factors, fits)
+        name = _CHOSEN[key]
+    return _carry_out(factors, name)
+
+
+def _carry_out(factors: Factors, name: str) -> Contribution:
+    if name == GHOST:
+        return Factored(factors, factors.ghost_squares(), next(iter(factors.ways.values())))
+    way = factors.ways[name.removesuffix(RECOMPUTE)]
+    if name.endswith(RECOMPUTE):
+        return Factored(factors, squared_norms(way()), way)
+    return Kept(way())
+
+
+def _by_name(factors: Factors, name: str, fits: bool) -> str:
+    way, recompute = name.removesuffix(RECOMPUTE), name.endswith(RECOMPUTE)
+    if way == GHOST and factors.prefers_ghost is not None:
+        return GHOST
+    if way not in factors.ways:
+        if factors.prefers_ghost:
+            return GHOST
+        way = next(iter(factors.ways))
+    return way if fits and not recompute else way + RECOMPUTE
+
+
+def _fastest(factors: Factors, fits: bool) -> str:
+    end = "" if fits else RECOMPUTE
+    names = [way + end for way in factors.ways] + [GHOST] * (factors.prefers_ghost is not None)
+    if len(names) == 1:
+        return names[0]
+    ones = torch.ones(len(factors.units), dtype=torch.float64)
+    best, found = float("inf"), names[0]
+    for name in names:
+        seconds = _seconds(lambda name=name: _carry_out(factors, name).weighted(ones), best)
+        if seconds < best:
+            best, found = seconds, name
+    return found
+
+
+def _seconds(work: Callable[[], Tensor], best: float) -> float:
+    """The shortest of a few runs, or of one if it is far behind."""
+    shortest = float("inf")
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        work()
+        shortest = min(shortest, time.perf_counter() - began)
+        if shortest > _TRIED_SHARE * best:
+            break
+    return shortest

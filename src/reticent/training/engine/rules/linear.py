@@ -1,0 +1,101 @@
+"""`F.linear`: the weight gradient of a unit is the product of its output gradients and inputs over all positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reticent.training.engine.call import Call, Inputs, autocast, narrow, take
+from reticent.training.engine.contributions import gram_squares, scaled, without
+from reticent.training.engine.norms import squared_norms
+from reticent.training.engine.units import Units
+
+
+@dataclass
+class LinearFactors:
+    """Inputs `x` (rows, T, k), conjugated if complex, and output gradients `g` (rows, T, p)."""
+
+    x: Tensor
+    g: Tensor
+    units: Units
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """See `Factors`."""
+        return ("linear", tuple(self.x.shape), self.g.shape[2], self.units.each, self.x.dtype, self.x.device)
+
+    @property
+    def gradient_bytes(self) -> int:
+        """See `Factors`."""
+        return len(self.units) * self.x.shape[2] * self.g.shape[2] * self.x.element_size()
+
+    @property
+    def prefers_ghost(self) -> bool | None:
+        """Whether two T x T products cost less than the gradient."""
+        t, k, p = self.x.shape[1] * (self.units.each or max(self.units.counts)), self.x.shape[2], self.g.shape[2]
+        if t * (k + p) > 8 * k * p:
+            return None
+        return t * (k + p) <= k * p
+
+    @property
+    def ways(self) -> Mapping[str, Callable[[], Tensor]]:
+        """See `Factors`."""
+        return {"bmm": self._bmm}
+
+    def _bmm(self) -> Tensor:
+        x, g = self.units.join(self.x), self.units.join(self.g)
+        return g.mT @ x
+
+    def ghost_squares(self) -> Tensor:
+        """See `Factors`."""
+        x, g = self.units.join(self.x), self.units.join(self.g)
+        if x.shape[1] == 1:
+            return squared_norms(x) * squared_norms(g)
+        return gram_squares(x.mT[:, None], g.mT[:, None])
+
+    def weighted(self, factors: Tensor) -> Tensor:
+        """See `Contribution`."""
+        rows = self.units.expand(factors)
+        return scaled(self.g, rows).flatten(0, 1).T @ without(self.x, rows).flatten(0, 1)
+
+
+def merge(uses: list[LinearFactors]) -> LinearFactors:
+    """One weight used several times (tied, recurrent): its uses are further positions of the same rows."""
+    return LinearFactors(torch.cat([use.x for use in uses], 1), torch.cat([use.g for use in uses], 1), uses[0].units)
+
+
+@dataclass
+class LinearCall(Call):
+    """One call of `F.linear` on rows of any inner shape (..., k)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `Call`."""
+        x, weight, bias = autocast(x, self.weight, self.bias)
+        return F.linear(x, weight, bias), (x,)
+
+    def backward(self, g: Tensor, saved: tuple[Tensor, ...], need_input: bool) -> Tensor | None:
+        """See `Call`."""
+        (x,) = saved
+        rows = len(x)
+        positions = g.reshape(rows, -1, g.shape[-1])
+        if self.trains("bias"):
+            self.add_rows("bias", positions.sum(1))
+        if self.trains("weight"):
+            inputs = narrow(x.reshape(rows, -1, x.shape[-1]).conj())
+            self.add("weight", LinearFactors(inputs, narrow(positions), self.units))
+        return g @ self.weight.to(g).conj() if need_input else None
+
+
+def linear(inputs: Inputs) -> tuple[Tensor, Call] | None:
+    """`F.linear(input, weight, bias=None)`."""
+    x, weight, bias = take(inputs, "input", "weight", "bias")
+    if not inputs.native(x, weight, bias):
+        return None
+    return x, LinearCall.of(inputs, weight=weight, bias=bias)

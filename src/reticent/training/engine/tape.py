@@ -1,0 +1,151 @@
+"""The state of one pass over a physical batch: which tensors are parameters, and what every unit gave to each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reticent.training.engine import plans
+from reticent.training.engine.call import Lift
+from reticent.training.engine.contributions import Contribution, Factored, Factors, Kept
+from reticent.training.engine.rules.linear import LinearFactors, merge
+from reticent.training.engine.units import Units
+
+
+_LARGE = 2**14
+"""Elements from which an own gradient for every record is slow and large enough to tell the user."""
+
+
+class Tape:
+    """Parameters, and values made from parameters alone, are *tracked*: each collects its units' gradients by itself."""
+
+    def __init__(self, params: Mapping[str, Tensor], units: Units, room: int) -> None:
+        self.units, self.room = units, room
+        self.anchor = torch.zeros((), requires_grad=True)
+        self.raw = {name: p.detach().requires_grad_() for name, p in params.items()}
+        self.carrier: Tensor | None = None
+        self.general: dict[str, str] = {}
+        """Large parameters that went into a function without a rule, and the function's name; for the warning."""
+        self._tracked = {id(t): t for t in self.raw.values()}
+        self._names = {id(t): name for name, t in self.raw.items()}
+        self._uses: dict[int, int] = defaultdict(int)
+        self._waiting: dict[int, list[Factors]] = defaultdict(list)
+        self._done: dict[int, list[Contribution]] = defaultdict(list)
+        self._rows: dict[int, Tensor] = {}
+        self._lifted: dict[int, Tensor] = {}
+
+    def is_tracked(self, value: Any) -> bool:
+        """Whether this is a parameter, or made from parameters alone."""
+        return id(value) in self._tracked
+
+    def is_constant(self, value: Any) -> bool:
+        """Whether this is the same for all records and not trained."""
+        return not (value.requires_grad or torch._C._functorch.is_batchedtensor(value))
+
+    def track(self, value: Any) -> None:
+        """Take note of a value made from tracked ones alone."""
+        if isinstance(value, Tensor) and value.requires_grad:
+            self._tracked[id(value)] = value
+
+    def count_use(self, tracked: Tensor) -> None:
+        """A native call uses this value; its gradients are complete when as many parts arrived."""
+        self._uses[id(tracked)] += 1
+
+    def expanded(self, tracked: Tensor) -> Tensor:
+        """The value with an own copy for every record (no memory): the general path for functions without a rule."""
+        key = id(tracked)
+        if key not in self._lifted:
+            assert self.carrier is not None
+            self._lifted[key] = Lift.apply(self.carrier, self, key)
+        return self._lifted[key]
+
+    def note_general(self, func: Any, tensors: list[Tensor]) -> None:
+        """A function without a rule takes parameters beside data; large ones are worth a warning."""
+        names = [self._names.get(id(t)) for t in tensors if self.is_tracked(t) and t.numel() >= _LARGE]
+        for name in names:
+            self.general.setdefault(name or "", getattr(func, "__name__", str(func)))
+
+    def make_rows(self, key: int) -> Tensor:
+        """One copy for every row of a tracked value, as a leaf of the graph; to be called below `vmap`."""
+        value = self._tracked[key].detach()
+        self._rows[key] = value.expand(self.units.rows, *value.shape).requires_grad_()
+        return self._rows[key]
+
+    def add_factors(self, tracked: Tensor, factors: Factors) -> None:
+        """Part of a value's gradient; multiplied out at once if it is the only one."""
+        key = id(tracked)
+        if self._uses[key] == 1 and key in self._names and key not in self._rows:
+            self._done[key].append(plans.contribution(factors, self._kept_room(factors)))
+        else:
+            self._waiting[key].append(factors)
+
+    def add_gradients(self, tracked: Tensor, gradients: Tensor) -> None:
+        """Part of a value's gradient, already one for each unit."""
+        self._done[id(tracked)].append(Kept(gradients))
+
+    def collect(self, losses: Tensor, share: float) -> dict[str, Contribution]:
+        """Run the backward of the summed losses; what every unit contributes to each parameter, in whose order.
+
+        Raises:
+            Bypassed: an operation took a parameter past the interception.
+        """
+        if losses.requires_grad:
+            rows, raw = list(self._rows.values()), list(self.raw.values())
+            found = torch.autograd.grad(losses.sum() * share, [self.anchor, *rows, *raw], allow_unused=True)
+            past = [name for name, g in zip(self.raw, found[1 + len(rows) :], strict=True) if g is not None]
+            if past:
+                raise Bypassed(past)
+            for key, g in zip(self._rows, found[1 : 1 + len(rows)], strict=True):
+                if g is not None:
+                    self._done[key].append(Kept(self.units.sum(g)))
+        self._multiply_out()
+        self._pull_back()
+        return {name: self._only(tracked) for name, tracked in self.raw.items()}
+
+    def _kept_room(self, factors: Factors) -> int:
+        return self.room // 4
+
+    def _multiply_out(self) -> None:
+        """Values used several times: uses of one linear map become one, other parts are made and added."""
+        for key, waiting in self._waiting.items():
+            linear = [factors for factors in waiting if isinstance(factors, LinearFactors)]
+            parts: list[Factors] = [f for f in waiting if not isinstance(f, LinearFactors)]
+            parts += [merge(linear)] if linear else []
+            self._done[key] += [plans.contribution(factors, self.room) for factors in parts]
+
+    def _pull_back(self) -> None:
+        """From values made of parameters to the parameters: one vector-Jacobian product for every unit."""
+        for key, tracked in self._tracked.items():
+            if key in self._names or not self._done[key]:
+                continue
+            gradients = self._only(tracked).gradients().reshape(-1, *tracked.shape)
+            found = torch.autograd.grad(
+                tracked, list(self.raw.values()), gradients, retain_graph=True, allow_unused=True, is_grads_batched=True
+            )
+            for raw, g in zip(self.raw.values(), found, strict=True):
+                if g is not None:
+                    self._done[id(raw)].append(Kept(g))
+
+    def _only(self, tracked: Tensor) -> Contribution:
+        """All parts of a value's gradient as one."""
+        parts = self._done[id(tracked)]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return Kept(tracked.detach().new_zeros(len(self.units), *[1] * tracked.ndim).expand(-1, *tracked.shape))
+        total = parts[0].gradients()
+        for part in parts[1:]:
+            total = total + part.gradients()
+        return Kept(total)
+
+
+class Bypassed(Exception):
+    """Gradients reached these parameters outside the interception; `names` must go through the general path."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
