@@ -164,9 +164,7 @@ class _Work:
     share: float
     memory: int
 
-    def parts(
-        self, records: Records, *, vectorise: bool
-    ) -> Iterator[tuple[Part, dict[str, Contribution], Tensor]]:
+    def parts(self, records: Records, *, vectorise: bool) -> Iterator[tuple[Part, dict[str, Contribution], Tensor]]:
         """Yield (part, contributions by parameter, loss of each row)."""
         if not len(records.rows):
             return

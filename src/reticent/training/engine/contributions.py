@@ -50,6 +50,9 @@ class Factors(Protocol):
     def gradient_bytes(self) -> int:
         """Size of all units' gradients."""
 
+    def first(self, units: int) -> Factors:
+        """The factors of the first units alone."""
+
     def ghost_squares(self) -> Tensor:
         """Squared norm of each unit's gradient without making it, float64 (units,)."""
 
@@ -95,7 +98,9 @@ class Factored:
 
 def scaled(rows: Tensor, factors: Tensor) -> Tensor:
     """Each row times its factor; a row with factor 0 becomes 0 also if it is not finite."""
-    return without(rows * factors.to(rows.real if rows.is_complex() else rows).reshape(-1, *[1] * (rows.ndim - 1)), factors)
+    return without(
+        rows * factors.to(rows.real if rows.is_complex() else rows).reshape(-1, *[1] * (rows.ndim - 1)), factors
+    )
 
 
 def without(rows: Tensor, factors: Tensor) -> Tensor:

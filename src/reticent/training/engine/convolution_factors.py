@@ -14,7 +14,7 @@ from reticent.training.engine.contributions import gram_squares, scaled, without
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.units import Units
 
-_CHUNK_BYTES = 2**23
+_CHUNK_BYTES, _LARGEST_UNFOLDED = 2**23, 2**26
 _backward = torch.ops.aten.convolution_backward
 
 
@@ -58,17 +58,22 @@ class ConvolutionFactors:
         """Whether two T x T products cost less than the gradient (units of unequal size have none)."""
         if self.units.each is None:
             return None
-        t, k, p = self._positions * self.units.each, prod(self.weight.shape[1:]) * self.geometry.groups, len(self.weight)
+        t, k, p = (
+            self._positions * self.units.each,
+            prod(self.weight.shape[1:]) * self.geometry.groups,
+            len(self.weight),
+        )
         cost, gradient = t * (k + p), k * p // self.geometry.groups
         return None if cost > 8 * gradient else cost <= gradient
 
     @property
     def ways(self) -> Mapping[str, Callable[[], Tensor]]:
         """See `Factors`."""
-        ways = {"loop": self._loop, "bmm": self._bmm}
-        pointwise = prod(self.weight.shape[2:]) == 1 and not any(self.geometry.padding)
-        if pointwise or self.geometry.groups > 1:
-            ways = dict(reversed(ways.items()))
+        ways = {"loop": self._loop}
+        if self._row_bytes <= _LARGEST_UNFOLDED:
+            ways["bmm"] = self._bmm
+            if prod(self.weight.shape[2:]) == 1 or self.geometry.groups > 1:
+                ways = dict(reversed(ways.items()))
         if self.weight.ndim == 5 and self.geometry.groups == 1 and self.weight.shape[2] > 1:
             ways["shift"] = self._shift
         return ways
@@ -76,6 +81,11 @@ class ConvolutionFactors:
     @property
     def _positions(self) -> int:
         return prod(self.g.shape[2:])
+
+    @property
+    def _row_bytes(self) -> int:
+        """Size of one row's unfolded input."""
+        return self._positions * prod(self.weight.shape[1:]) * self.geometry.groups * self.x.element_size()
 
     def _loop(self) -> Tensor:
         """The library's own kernel, one unit at a time."""
@@ -117,9 +127,8 @@ class ConvolutionFactors:
     def _bmm(self) -> Tensor:
         """Unfolded inputs times output gradients, a few units at a time."""
         made = self.weight.new_empty(len(self.units), *self.weight.shape)
-        bytes_per_row = self._positions * prod(self.weight.shape[1:]) * self.geometry.groups * self.x.element_size()
         slices = self.units.slices
-        at_once = max(1, _CHUNK_BYTES // (bytes_per_row * max(self.units.counts)))
+        at_once = max(1, _CHUNK_BYTES // (self._row_bytes * max(self.units.counts)))
         for start in range(0, len(slices), at_once):
             chosen = slices[start : start + at_once]
             rows = slice(chosen[0].start, chosen[-1].stop)
@@ -127,6 +136,11 @@ class ConvolutionFactors:
             units = Units(self.units.counts[start : start + at_once])
             made[start : start + at_once] = units.sum(gradients).reshape(-1, *self.weight.shape)
         return made
+
+    def first(self, units: int) -> ConvolutionFactors:
+        """See `Factors`."""
+        head = self.units.first(units)
+        return ConvolutionFactors(self.x[: head.rows], self.g[: head.rows], self.weight, self.geometry, head)
 
     def ghost_squares(self) -> Tensor:
         """See `Factors`."""

@@ -89,7 +89,9 @@ def unwritten(model: nn.Module, *, parameters: bool = False) -> Iterator[None]:
     copies = {name: value.detach().clone() for name, value in stored.items()}
     yield
     now = _state(model)
-    written = [name for name, (value, version) in kept.items() if now.get(name) is not value or value._version != version]
+    written = [
+        name for name, (value, version) in kept.items() if now.get(name) is not value or value._version != version
+    ]
     written = [name for name in written if name not in copies or not _same(now.get(name), copies[name])]
     if not written:
         return

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from types import FunctionType
@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from reticent.training.engine.call import Bridge, Inputs
-from reticent.training.engine.rules import COMPOSITIONS, RULES
+from reticent.training.engine.rules import COMPOSITIONS, OF_DATA, RULES
 from reticent.training.engine.rules.convolution import FUNCTIONS, complex_convolution
 from reticent.training.engine.tape import Tape
 
@@ -32,27 +32,34 @@ def record_losses(model: nn.Module, losses: Losses, batch: Any, tape: Tape, gene
     Args:
         general: names of parameters that go through the general path from the start.
     """
-    wrapped = _Loss(model, losses)
 
     def one(record: Any, carrier: Tensor) -> Tensor:
         tape.carrier = carrier
-        params = {
-            f"model.{name}": tape.expanded(raw) if name in general else raw for name, raw in tape.raw.items()
-        }
-        with Interceptor(tape):
-            return functional_call(wrapped, params, (tree_map(lambda leaf: leaf.unsqueeze(0), record),)).reshape(())
+        values = {name: tape.expanded(raw) if name in general else raw for name, raw in tape.raw.items()}
+        with _parameters_replaced(model, tape.own, values), Interceptor(tape):
+            return losses(model, tree_map(lambda leaf: leaf.unsqueeze(0), record)).reshape(())
 
     with plainly():
         return vmap(one, randomness="different")(batch, torch.zeros(tape.units.rows))
 
 
-class _Loss(nn.Module):
-    def __init__(self, model: nn.Module, losses: Losses) -> None:
-        super().__init__()
-        self.model, self._losses = model, losses
-
-    def forward(self, batch: Any) -> Tensor:
-        return self._losses(self.model, batch)
+@contextmanager
+def _parameters_replaced(model: nn.Module, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other tensors in the place of its parameters, wherever it holds them."""
+    by_id = {id(parameter): values[name] for name, parameter in own.items()}
+    places = [
+        (module._parameters, name, parameter)
+        for module in model.modules()
+        for name, parameter in module._parameters.items()
+        if id(parameter) in by_id
+    ]
+    for parameters, name, parameter in places:
+        parameters[name] = by_id[id(parameter)]  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for parameters, name, parameter in places:
+            parameters[name] = parameter
 
 
 class Interceptor(TorchFunctionMode):
@@ -67,6 +74,8 @@ class Interceptor(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         tensors = list(_tensors((args, kwargs)))
+        if func in OF_DATA:
+            return OF_DATA[func](*self._expanded(args), **self._expanded(kwargs))
         if not any(self.tape.is_tracked(t) for t in tensors):
             return func(*args, **kwargs)
         if func in COMPOSITIONS:
@@ -83,8 +92,10 @@ class Interceptor(TorchFunctionMode):
         if all(self.tape.is_tracked(t) or self.tape.is_constant(t) for t in tensors):
             return self._made_of_parameters(func, args, kwargs)
         self.tape.note_general(func, tensors)
-        args, kwargs = tree_map(lambda v: self.tape.expanded(v) if self.tape.is_tracked(v) else v, (args, kwargs))
-        return func(*args, **kwargs)
+        return func(*self._expanded(args), **self._expanded(kwargs))
+
+    def _expanded(self, tree: Any) -> Any:
+        return tree_map(lambda v: self.tape.expanded(v) if self.tape.is_tracked(v) else v, tree)
 
     def _made_of_parameters(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         made = func(*args, **kwargs)
@@ -123,6 +134,8 @@ def _never(*_: Any) -> bool:
 def plainly() -> Iterator[None]:
     """Compiled models run as written, and checkpointed blocks without checkpoints: both hide the calls inside."""
     with ExitStack() as stack:
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+        stack.callback(torch._C._functorch._set_vmap_fallback_warning_enabled, True)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_replaced(torch.utils.checkpoint.CheckpointFunction, "apply", _run_now))
         stack.enter_context(

@@ -15,8 +15,8 @@ from reticent.training.engine.contributions import GHOST, Contribution, Factored
 from reticent.training.engine.norms import squared_norms
 
 RECOMPUTE = "+recompute"
-_REPEATS = 2
-_TRIED_SHARE = 8.0
+_REPEATS, _TRIED_UNITS = 3, 8
+_TRIED_SHARE, _TRIED_SECONDS = 2.0, 0.1
 
 _CHOSEN: dict[tuple[object, ...], str] = {}
 _FIXED: ContextVar[str | None] = ContextVar("fixed strategy", default=None)
@@ -84,6 +84,7 @@ def _fastest(factors: Factors, fits: bool) -> str:
     names = [way + end for way in factors.ways] + [GHOST] * (factors.prefers_ghost is not None)
     if len(names) == 1:
         return names[0]
+    factors = factors.first(_TRIED_UNITS)
     ones = torch.ones(len(factors.units), dtype=torch.float64)
     best, found = float("inf"), names[0]
     for name in names:
@@ -95,11 +96,12 @@ def _fastest(factors: Factors, fits: bool) -> str:
 
 def _seconds(work: Callable[[], Tensor], best: float) -> float:
     """The shortest of a few runs, or of one if it is far behind."""
-    shortest = float("inf")
+    shortest, spent = float("inf"), 0.0
     for _ in range(_REPEATS):
         began = time.perf_counter()
         work()
-        shortest = min(shortest, time.perf_counter() - began)
-        if shortest > _TRIED_SHARE * best:
+        seconds = time.perf_counter() - began
+        shortest, spent = min(shortest, seconds), spent + seconds
+        if shortest > _TRIED_SHARE * best or spent > _TRIED_SECONDS:
             break
     return shortest

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from reticent.training.engine import plans
 from reticent.training.engine.call import Lift
-from reticent.training.engine.contributions import Contribution, Factored, Factors, Kept
+from reticent.training.engine.contributions import Contribution, Factors, Kept
 from reticent.training.engine.rules.linear import LinearFactors, merge
 from reticent.training.engine.units import Units
-
 
 _LARGE = 2**14
 """Elements from which an own gradient for every record is slow and large enough to tell the user."""
@@ -24,7 +23,7 @@ class Tape:
     """Parameters, and values made from parameters alone, are *tracked*: each collects its units' gradients by itself."""
 
     def __init__(self, params: Mapping[str, Tensor], units: Units, room: int) -> None:
-        self.units, self.room = units, room
+        self.units, self.room, self.own = units, room, params
         self.anchor = torch.zeros((), requires_grad=True)
         self.raw = {name: p.detach().requires_grad_() for name, p in params.items()}
         self.carrier: Tensor | None = None

@@ -18,6 +18,10 @@ class Units:
     def __len__(self) -> int:
         return len(self.counts)
 
+    def first(self, units: int) -> Units:
+        """The layout of the first units alone."""
+        return Units(self.counts[:units])
+
     @property
     def rows(self) -> int:
         """Rows in all."""

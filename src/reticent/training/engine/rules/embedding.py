@@ -54,6 +54,11 @@ class EmbeddingFactors:
         units = self.units.index.to(self.tokens.device)
         return (units[:, None] * self.shape[0] + self.tokens).flatten()
 
+    def first(self, units: int) -> EmbeddingFactors:
+        """See `Factors`."""
+        head = self.units.first(units)
+        return EmbeddingFactors(self.tokens[: head.rows], self.g[: head.rows], self.shape, head)
+
     def ghost_squares(self) -> Tensor:
         """See `Factors`."""
         distinct, place = torch.unique(self._places, return_inverse=True)

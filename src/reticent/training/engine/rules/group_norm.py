@@ -58,9 +58,7 @@ class GroupNormCall(Call):
 
 def group_norm(inputs: Inputs) -> tuple[Tensor, Call] | None:
     """`torch.group_norm(input, num_groups, weight, bias, eps)`."""
-    x, groups, weight, bias, eps = take(
-        inputs, "input", "num_groups", "weight", "bias", "eps", defaults={"eps": 1e-5}
-    )
+    x, groups, weight, bias, eps = take(inputs, "input", "num_groups", "weight", "bias", "eps", defaults={"eps": 1e-5})
     return _call(inputs, x, groups, weight, bias, eps)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -30,11 +31,14 @@ class LayerNormCall(Call):
     def backward(self, g: Tensor, saved: tuple[Tensor, ...], need_input: bool) -> Tensor | None:
         """See `Call`."""
         x, mean, rstd = saved
+        rows, width = len(x), prod(self.shape)
         if self.trains("weight"):
-            scale = g * (x - mean) * rstd
-            self.add_rows("weight", scale.reshape(len(x), -1, *self.shape).sum(1))
+            mean_row, rstd_row = (t.reshape(rows, 1, -1).to(g) for t in (mean, rstd))
+            product = (g * x).reshape(rows, -1, width)
+            scale = rstd_row @ product - (rstd_row * mean_row) @ g.reshape(rows, -1, width)
+            self.add_rows("weight", scale.reshape(rows, *self.shape))
         if self.trains("bias"):
-            self.add_rows("bias", g.reshape(len(x), -1, *self.shape).sum(1))
+            self.add_rows("bias", g.reshape(rows, -1, *self.shape).sum(1))
         if not need_input:
             return None
         return _backward(g, x, self.shape, mean, rstd, self.weight, self.bias, (True, False, False))[0]

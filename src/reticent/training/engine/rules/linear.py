@@ -50,6 +50,11 @@ class LinearFactors:
         x, g = self.units.join(self.x), self.units.join(self.g)
         return g.mT @ x
 
+    def first(self, units: int) -> LinearFactors:
+        """See `Factors`."""
+        head = self.units.first(units)
+        return LinearFactors(self.x[: head.rows], self.g[: head.rows], head)
+
     def ghost_squares(self) -> Tensor:
         """See `Factors`."""
         x, g = self.units.join(self.x), self.units.join(self.g)
@@ -75,6 +80,10 @@ class LinearCall(Call):
     weight: Tensor
     bias: Tensor | None
 
+    def folded(self, x: Tensor) -> int:
+        """See `Call`."""
+        return x.ndim - 1
+
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `Call`."""
         x, weight, bias = autocast(x, self.weight, self.bias)
@@ -83,13 +92,12 @@ class LinearCall(Call):
     def backward(self, g: Tensor, saved: tuple[Tensor, ...], need_input: bool) -> Tensor | None:
         """See `Call`."""
         (x,) = saved
-        rows = len(x)
-        positions = g.reshape(rows, -1, g.shape[-1])
+        units = self.tape.units
+        inputs, outputs = (narrow(t.reshape(units.rows, -1, t.shape[1])) for t in (x.conj(), g))
         if self.trains("bias"):
-            self.add_rows("bias", positions.sum(1))
+            self.tape.add_gradients(self.tracked["bias"], units.sum(outputs.sum(1)))
         if self.trains("weight"):
-            inputs = narrow(x.reshape(rows, -1, x.shape[-1]).conj())
-            self.add("weight", LinearFactors(inputs, narrow(positions), self.units))
+            self.add("weight", LinearFactors(inputs, outputs, units))
         return g @ self.weight.to(g).conj() if need_input else None
 
 
