@@ -25,11 +25,14 @@ from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_r
 from reticent.training.class_counts import counted_weights
 from reticent.training.clipped_grad import ClippedGrad
 from reticent.training.continuation import continue_run
+from reticent.training.following import led_by_rank_zero, next_batch
 from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
 from reticent.training.plan import Plan, make_plan
 from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
+from reticent.training.ranks import ALONE, Ranks
+from reticent.training.sharding import load_whole_state, own_part, set_gradients, whole, whole_state
 from reticent.training.task import Task
 from reticent.training.weights import public_weights, write_checkpoint
 
@@ -75,15 +78,20 @@ class Step:
         run.require_unwritten(model, gradients.sum)
         self._noised = True
         std = run.plan.noise_multiplier * privacy.max_norm
-        for name, parameter in model.named_parameters():
-            if name in gradients.sum:
-                total = gradients.sum[name].to(torch.float64)  # rounded only once the noise is in
-                noised = total + gaussian_noise(total, std, run.source)
-                parameter.grad = (noised / run.batch_size).to(parameter)
+
+        def privatised(total: Tensor) -> Tensor:
+            return (total + gaussian_noise(total, std, run.source)) / run.batch_size
+
+        set_gradients(model, gradients.sum, privatised, run.ranks)
 
 
 class PrivateRun:
-    """Open with `start` or `resume`, as a context manager; iterate over `steps()`; end with `finish`."""
+    """Open with `start` or `resume`, as a context manager; iterate over `steps()`; end with `finish`.
+
+    Where `torchrun` launched several processes, each calls the same methods; rank 0 owns ledger, journal and folder.
+    """
+
+    ranks: Ranks = ALONE
 
     def __init__(
         self, folder: RunFolder, plan: Plan, data: PreparedCohort, ledger: Ledger, journal: Journal, progress: Progress
@@ -97,6 +105,7 @@ class PrivateRun:
         self._records_of = list(data.subjects("train").values())
 
     @classmethod
+    @led_by_rank_zero
     def start(
         cls,
         study: Study,
@@ -155,6 +164,7 @@ class PrivateRun:
         return cls(folder, plan, data, site, Journal(folder.journal, study.privacy.steps), progress)
 
     @classmethod
+    @led_by_rank_zero
     def resume(
         cls,
         folder: RunFolder,
@@ -221,23 +231,24 @@ class PrivateRun:
         privacy = self.plan.study.privacy
         sampler = SubjectSampler(self._records_of, privacy.sampling_rate, privacy.max_records_per_subject)
         while self.journal.started < self.journal.planned:
-            index = self.journal.start_step()
-            records, units = sampler.draw(self.source)
+            index, records, units = next_batch(self.ranks, self.journal, lambda: sampler.draw(self.source))
             yield Step(index, records, torch.tensor(units, dtype=torch.long), self)
             self._progress("Training", index + 1, self.journal.planned)
 
     def save(self, **objects: Any) -> None:
         """Keep the `state_dict()` of each object for `restore`; no random state is stored."""
-        states = {name: thing.state_dict() for name, thing in objects.items()}
-        write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
+        states = {name: whole_state(thing) for name, thing in objects.items()}
+        if self.ranks.leads:
+            write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
 
     def restore(self, **objects: Any) -> bool:
         """Load what `save` kept; False if nothing was saved yet."""
-        if not self.folder.checkpoint.exists():
+        if not self.ranks.first(self.folder.checkpoint.exists):
             return False
-        states = torch.load(self.folder.checkpoint, weights_only=True)
+        with self.ranks.together():
+            states = torch.load(self.folder.checkpoint, weights_only=True)
         for name, thing in objects.items():
-            thing.load_state_dict(states[name])
+            load_whole_state(thing, states[name])
         return True
 
     def finish(self, weights: dict[str, Tensor], metrics: Metrics) -> None:
@@ -248,6 +259,9 @@ class PrivateRun:
         """
         if self.journal.started < self.journal.planned:
             raise InputError(f"{self.journal.planned - self.journal.started} planned steps are left; run them first")
+        weights = whole(weights)
+        if not self.ranks.leads:
+            return
         broken = [name for name, value in weights.items() if not value.isfinite().all()]
         if broken:
             raise InputError(f"{broken[0]} is not finite; lower --learning-rate. The steps stay spent.")
@@ -266,7 +280,7 @@ class PrivateRun:
 
     def require_unwritten(self, model: nn.Module, trained: Mapping[str, Tensor]) -> None:
         """Refuse a model whose buffers or frozen parameters change between steps: they would leave without noise."""
-        state = {name: value.detach() for name, value in model.state_dict().items() if name not in trained}
+        state = {name: own_part(value.detach()) for name, value in model.state_dict().items() if name not in trained}
         if self._fixed is None:
             self._fixed = {name: value.clone() for name, value in state.items()}
         written = [name for name, value in state.items() if not torch.equal(value, self._fixed[name])]
