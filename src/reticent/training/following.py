@@ -141,6 +141,4 @@ def _require_same(cohort: Cohort, ranks: Ranks) -> None:
     expected = ranks.first(lambda: digest)
     with ranks.together():
         if digest != expected:
-            raise InputError(
-                f"{cohort.uri}: other records than those of rank 0; give all ranks the same cohort"
-            )
+            raise InputError(f"{cohort.uri}: other records than those of rank 0; give all ranks the same cohort")

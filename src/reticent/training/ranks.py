@@ -122,11 +122,11 @@ def join_ranks() -> Ranks:
     try:
         if not dist.is_initialized():
             dist.init_process_group("gloo", timeout=STEP_TIMEOUT)
-            atexit.register(_leave)
         if dist.get_world_size() == 1:
             return ALONE
         if _control[0] is not dist.group.WORLD:
             _control = (dist.group.WORLD, dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT))
+            atexit.register(_leave)
     except RuntimeError as error:
         raise RanksLostError(f"the processes of the run did not find each other ({_brief(error)})") from error
     return Ranks(dist.get_rank(), dist.get_world_size())
