@@ -18,9 +18,9 @@ class ToldError(InputError):
 class RanksLostError(InputError):
     """Another rank ended or does not answer; the run can be resumed."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, rank: int) -> None:
         super().__init__(
-            f"rank {own_rank()}: {what}.\n"
+            f"rank {rank}: {what}.\n"
             "The steps so far are spent; continue with `reticent train --resume RUN`, on any number of processes."
         )
 
@@ -50,4 +50,4 @@ def ignore_sigterm() -> None:
 
 def _ended(number: int, frame: FrameType | None) -> Any:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise RanksLostError("stopped by SIGTERM, as when another process of the run has ended")
+    raise RanksLostError("stopped by SIGTERM, as when another process of the run has ended", own_rank())

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -12,8 +14,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reticent.data import open_cohort
 from reticent.records import Metrics, RunFolder, make_study
-from reticent.training import ClippedGrad, PrivateRun, clipped_grad, join_ranks, local_model, outer_names
-from reticent.training.sharding import load_whole_state, share_weights, whole, whole_state
+from reticent.training import (
+    ClippedGrad,
+    PrivateRun,
+    clipped_grad,
+    held_out_metrics,
+    join_ranks,
+    local_model,
+    outer_names,
+    ranks,
+)
+from reticent.training.averaging import MovingAverage
+from reticent.training.sharding import load_whole_state, share_weights, unwrapped, whole, whole_state
 
 
 def study_of(manifest, **privacy):
@@ -72,18 +84,37 @@ def own_loop(kind, manifest, out, after="", seed="5"):
     with PrivateRun.resume(folder, cohort) if resumed else PrivateRun.start(study, cohort, folder.path) as job:
         model = small_model(kind)
         optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.05)
-        assert job.restore(model=model, optimiser=optimiser) is resumed
-        drawn = []
+        average, drawn = MovingAverage(unwrapped(model), 0.9), []
+        parts = {"model": model, "optimiser": optimiser, "average": average}
+        assert job.restore(**parts) is resumed
         for step in job.steps():
             if after and step.index == int(after) and job.ranks.rank == job.ranks.size - 1:
                 os.kill(os.getpid(), 9)
             drawn.append((step.index, step.records, step.units.tolist()))
-            step.privatise(model, clipped(model, job.task.loss_fn(), step, job.max_norm))
+            gradients = clipped(model, job.task.loss_fn(), step, job.max_norm)
+            with torch.no_grad():
+                model(torch.zeros(1, 256))  # leaves the parameters of an FSDP2 model gathered
+            step.privatise(model, gradients)
             optimiser.step()
-            job.save(model=model, optimiser=optimiser)
+            average.update(unwrapped(model))
+            job.save(**parts)
         torch.save(drawn, f"{out}-drawn-{job.ranks.rank}.pt")
-        state = model.module.state_dict() if kind == "ddp" else model.state_dict()
-        job.finish(state, Metrics(task="binary", splits=()))
+        torch.save(whole(average.values), f"{out}-average-{job.ranks.rank}.pt")
+        splits = held_out_metrics(unwrapped(model), job.data, job.task)
+        job.finish(unwrapped(model).state_dict(), Metrics(task="binary", splits=splits))
+
+
+def slow_loop(slow, manifest, out):
+    """A sum waits two seconds; `slow` is "rank 0" between steps, as when it evaluates, or "rank 1" within one."""
+    ranks.STEP_TIMEOUT = timedelta(seconds=2)
+    with PrivateRun.start(study_of(manifest, steps=2), open_cohort(manifest), Path(out)) as job:
+        model = small_model()
+        for step in job.steps():
+            if slow == "rank 1" and job.ranks.rank == 1:
+                time.sleep(8)
+            step.privatise(model, clipped(model, job.task.loss_fn(), step, job.max_norm))
+            if slow == "rank 0" and job.ranks.rank == 0:
+                time.sleep(4)
 
 
 def forbid_writing():
@@ -134,8 +165,12 @@ def check_local_model(kind):
     rank = int(os.environ.get("RANK", 0))
     x = torch.randn(2 + rank, 256, generator=torch.Generator().manual_seed(rank))
     if kind == "fsdp":
-        model(x[:2])  # leaves the root's parameters gathered
+        shards = list(model.parameters())
+        model(x[:2])  # leaves the root's parameters gathered, and so stale once the shards are updated
         seen.clear()
+        with torch.no_grad():
+            for parameter in [*shards, *plain.parameters()]:
+                parameter.add_(0.1)
     try:
         with local_model(model) as (inner, params):
             assert {name: p.requires_grad for name, p in params.items()} == names

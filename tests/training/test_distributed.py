@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from reticent.accounting import Composition, SubsampledGaussian
 from reticent.governance import Ledger
-from reticent.records import RunFolder
-from reticent.training.following import share
+from reticent.records import Journal, RunFolder
+from reticent.training.following import next_batch, share
+from reticent.training.ranks import ALONE
 
 OPTIONS = [
     "--steps", "6", "--sampling-rate", "0.4", "--model-argument", "width=8", "--augment", "none", "--seed", "3",
@@ -62,6 +63,18 @@ def test_each_subject_falls_whole_to_one_rank_and_none_is_left_out(counts, size)
     assert max(loads) - min(loads) <= max(counts, default=0)
 
 
+def test_a_step_is_in_the_journal_before_its_batch_is_drawn(tmp_path):
+    found = []
+
+    def draw():
+        found.append((tmp_path / "journal").read_text())
+        return [7, 8], [0, 1]
+
+    with Journal(tmp_path / "journal", 3) as journal:
+        assert next_batch(ALONE, journal, draw) == (0, [7, 8], [0, 1])
+    assert found == ['{"step": 0}\n']
+
+
 @pytest.mark.parametrize("privacy", ["private", "not private"])
 def test_the_command_in_two_or_four_ranks_gives_the_weights_of_one_process(
     ranks, write_cohort, tmp_path, site_ledger, privacy
@@ -95,6 +108,11 @@ def test_a_loop_of_one_s_own_over_ddp_or_fsdp_gives_the_weights_of_one_process(
     assert ended.codes == [0] * size, ended.logs
     one, several = map(RunFolder, paths)
     assert_same_weights(one, several)
+    averages = [torch.load(f"{path}-average-0.pt") for path in paths]
+    for name, value in averages[0].items():
+        torch.testing.assert_close(averages[1][name], value, rtol=1e-5, atol=1e-6)
+    brier = [[split.metrics["brier"].value for split in run.metrics().splits] for run in (one, several)]
+    assert brier[1] == pytest.approx(brier[0], rel=1e-4)
     drawn = [torch.load(f"{paths[1]}-drawn-{rank}.pt") for rank in range(size)]
     for step, (index, records, units) in enumerate(torch.load(f"{paths[0]}-drawn-0.pt")):
         own = [drawn[rank][step] for rank in range(size)]
@@ -197,6 +215,15 @@ def test_sigterm_which_torchrun_sends_leaves_a_saved_run_that_resumes(ranks, wri
     assert "Traceback" not in "".join(ended.logs)
     assert folder.checkpoint.exists()  # 3000 steps save every 150th: this was saved on the way out
     assert events(site_ledger) == ["reserve"]
+
+
+def test_a_rank_that_hangs_in_a_step_is_given_up_but_one_that_works_alone_is_waited_for(ranks, write_cohort, tmp_path):
+    manifest = write_cohort()
+    ended = ranks(2, call=("slow_loop", "rank 0", manifest, tmp_path / "waited"))
+    assert ended.codes == [0, 0], ended.logs
+    ended = ranks(2, call=("slow_loop", "rank 1", manifest, tmp_path / "given up"))
+    assert 0 not in ended.codes
+    assert "another process of the run has ended or does not answer" in ended.logs[0]
 
 
 def test_what_is_wrong_at_the_start_is_said_once_and_ends_every_rank_with_code_two(

@@ -39,7 +39,10 @@ from reticent.training.weights import public_weights, write_checkpoint
 
 @dataclass
 class Step:
-    """One step, already spent: a Poisson batch of subjects, and the noise it takes. Everything in it is private."""
+    """One step, already spent: a Poisson batch of subjects, and the noise it takes. Everything in it is private.
+
+    Of several ranks each has its share of the batch, whole subjects.
+    """
 
     index: int
     records: list[int]
@@ -55,7 +58,9 @@ class Step:
         return self._run.data.batch(self.records, self.units.tolist())
 
     def privatise(self, model: nn.Module, gradients: ClippedGrad) -> None:
-        """Set every `.grad` to (clipped sum + noise) / expected batch size.
+        """Set every `.grad` to (clipped sum over all ranks + noise) / expected batch size.
+
+        The noise is drawn once, by rank 0. Of an FSDP2 model each rank gets the gradient of its shards, a DTensor.
 
         Raises:
             InputError: the gradients were clipped to a larger norm than the study accounts for, or not by subject; or
@@ -236,13 +241,16 @@ class PrivateRun:
             self._progress("Training", index + 1, self.journal.planned)
 
     def save(self, **objects: Any) -> None:
-        """Keep the `state_dict()` of each object for `restore`; no random state is stored."""
+        """Keep the `state_dict()` of each object for `restore`; no random state is stored.
+
+        Every rank calls it: sharded tensors are kept whole, DDP models under the names of the module inside.
+        """
         states = {name: whole_state(thing) for name, thing in objects.items()}
         if self.ranks.leads:
             write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
 
     def restore(self, **objects: Any) -> bool:
-        """Load what `save` kept; False if nothing was saved yet."""
+        """Load what `save` kept, also on another number of ranks; False if nothing was saved yet."""
         if not self.ranks.first(self.folder.checkpoint.exists):
             return False
         with self.ranks.together():
@@ -252,7 +260,9 @@ class PrivateRun:
         return True
 
     def finish(self, weights: dict[str, Tensor], metrics: Metrics) -> None:
-        """Write `release/` and the metrics, and settle the ledger.
+        """Write `release/` and the metrics, and settle the ledger: rank 0 does, while the others return.
+
+        Every rank calls it; sharded weights are gathered.
 
         Raises:
             InputError: steps are left, or the weights are not finite.

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from reticent.errors import InputError
-from reticent.launch import RanksLostError, ToldError, ignore_sigterm, launched_together
+from reticent.errors import InputError, first_line
+from reticent.launch import RanksLostError, ToldError, ignore_sigterm, launched_together, own_rank
 
 T = TypeVar("T")
 
@@ -128,7 +128,8 @@ def join_ranks() -> Ranks:
             _control = (dist.group.WORLD, dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT))
             atexit.register(_leave)
     except RuntimeError as error:
-        raise RanksLostError(f"the processes of the run did not find each other ({_brief(error)})") from error
+        found = f"the processes of the run did not find each other ({first_line(error)})"
+        raise RanksLostError(found, own_rank()) from error
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
@@ -151,8 +152,4 @@ def answering() -> Iterator[None]:
         yield
     except RuntimeError as error:  # gloo raises it bare, NCCL as a DistError
         ignore_sigterm()
-        raise RanksLostError("another process of the run has ended or does not answer") from error
-
-
-def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rpartition("] ")[2]
+        raise RanksLostError("another process of the run has ended or does not answer", dist.get_rank()) from error
