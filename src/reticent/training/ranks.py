@@ -55,6 +55,7 @@ class Ranks:
                 box[0] = (True, compute())
             except InputError as error:
                 box[0], failure = (False, str(error)), error
+                ignore_sigterm()  # the others may end before this rank has said why
         with answering():
             dist.broadcast_object_list(box, src=0, group=_control[1])
         if failure is not None:
@@ -84,6 +85,7 @@ class Ranks:
                 continue
             if not self.leads:
                 raise ToldError(text) from failure
+            ignore_sigterm()
             raise failure or InputError(f"rank {rank}: {text}")
 
     def total(self, part: Tensor) -> Tensor:
