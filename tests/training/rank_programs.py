@@ -111,10 +111,10 @@ def slow_loop(slow, manifest, out):
         model = small_model()
         for step in job.steps():
             if slow == "rank 1" and job.ranks.rank == 1:
-                time.sleep(8)
+                time.sleep(5)
             step.privatise(model, clipped(model, job.task.loss_fn(), step, job.max_norm))
             if slow == "rank 0" and job.ranks.rank == 0:
-                time.sleep(4)
+                time.sleep(3)
 
 
 def forbid_writing():

@@ -178,13 +178,13 @@ def test_the_death_of_a_rank_ends_the_others_with_a_clear_error_and_the_run_resu
 
 def test_a_run_begun_by_one_process_is_resumed_by_two_from_where_it_was(ranks, write_cohort, tmp_path, site_ledger):
     folder = RunFolder(tmp_path / "run")
-    arguments = ["train", write_cohort(), *MANY, "--steps", "200", "--out", folder.path]
+    arguments = ["train", write_cohort(), *MANY, "--steps", "80", "--out", folder.path]
     ended = ranks(1, command=arguments, meanwhile=kill(0, folder, 15, signal.SIGINT))
     assert ended.codes == [130], ended.logs
     assert folder.checkpoint.exists()
     ended = ranks(2, command=["train", "--resume", folder.path])
     assert ended.codes == [0, 0], ended.logs
-    assert started(folder) == list(range(200))
+    assert started(folder) == list(range(80))
     assert events(site_ledger) == ["reserve", "resume", "settle"]
 
 
@@ -285,8 +285,8 @@ def test_under_torchrun_a_killed_rank_is_named_and_the_run_is_finished_by_the_ne
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = RunFolder(tmp_path / "run")
-    launched = torchrun(2, "train", write_cohort(), *MANY, "--steps", "100", "--out", folder.path)
-    kill(0, folder, 20, number=0)([launched.pid])  # signal 0 only waits
+    launched = torchrun(2, "train", write_cohort(), *MANY, "--steps", "40", "--out", folder.path)
+    kill(0, folder, 8, number=0)([launched.pid])  # signal 0 only waits
     os.kill(worker(launched.pid, 1), signal.SIGKILL)
     _, log = launched.communicate(timeout=60)
     assert launched.returncode != 0
@@ -297,5 +297,5 @@ def test_under_torchrun_a_killed_rank_is_named_and_the_run_is_finished_by_the_ne
     shown, log = launched.communicate(timeout=60)
     assert launched.returncode == 0, log
     assert shown.count("What may leave") == 1
-    assert spent < len(started(folder)) == 100
+    assert spent < len(started(folder)) == 40
     assert events(site_ledger) == ["reserve", "resume", "settle"]
