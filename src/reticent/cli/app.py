@@ -13,6 +13,7 @@ from reticent import __version__
 from reticent.cli import account, calibrate, cite, compare, data, ledger, predict, report, risk, train
 from reticent.cli.console import print_error, print_warning
 from reticent.errors import InputError
+from reticent.launch import ToldError, own_rank
 
 app = typer.Typer(
     name="reticent",
@@ -48,14 +49,18 @@ for module in (train, predict, data, report, ledger, account, calibrate, compare
 def main() -> None:
     """Run the program; wrong input exits with 2 and one or two lines."""
     warnings.showwarning = print_warning
+    if own_rank():
+        warnings.simplefilter("ignore")  # rank 0 gives the same
     sys.path.append(os.getcwd())  # for --model package.module:factory
     try:
         app()
     except InputError as error:
         if "--debug" in sys.argv:
             raise
-        print_error(str(error))
+        if not isinstance(error, ToldError):
+            print_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        print_error("interrupted")
+        if not own_rank():
+            print_error("interrupted")
         sys.exit(130)

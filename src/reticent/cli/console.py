@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-console = Console(emoji=False)
+from reticent.launch import own_rank
+
+console = Console(emoji=False, quiet=own_rank() > 0)
 _errors = Console(stderr=True, emoji=False)
 
 
@@ -25,7 +27,10 @@ def print_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar with time left for each stage; yields `advance(stage, done, total)`."""
+    """A progress bar with time left for each stage; yields `advance(stage, done, total)`. Rank 0 alone shows it."""
+    if own_rank():
+        yield lambda stage, done, total: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reticent.cli.console import console, progress
+from reticent.cli.ranks import on_all_ranks, on_rank_zero
 from reticent.cli.train_options import study_values
 from reticent.errors import InputError
+from reticent.launch import own_rank
 
 if TYPE_CHECKING:
     from reticent.data import Cohort
@@ -115,11 +117,34 @@ def command(
     flags = dict(locals())
     for name in ("cohort", "download", "out", "ledger", "dry_run", "resume"):
         flags.pop(name)
+    study = on_rank_zero(lambda: _study(cohort, flags, out=out, dry_run=dry_run, resume=resume))
+    if study is None:
+        assert resume is not None
+        _finish(_resume(resume, ledger, download))
+        return
+    with on_all_ranks():
+        opened = _open(study, download, hashed=not dry_run)
+    if opened.classes:
+        console.print(
+            f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
+        )
+    if not dry_run:
+        _finish(_start(study, opened, out, ledger))
+    elif own_rank() == 0:
+        from reticent.cli.dry_run import show_dry_run
+        from reticent.governance import ledger_path
+
+        show_dry_run(study, opened, ledger_path(ledger))
+
+
+def _study(
+    cohort: str | None, flags: dict[str, Any], *, out: Path | None, dry_run: bool, resume: Path | None
+) -> Study | None:
+    """The study that the options ask for; None if they ask to resume one."""
     if resume is not None:
         if cohort is not None or out is not None or dry_run or any(flags.values()):
             raise InputError("--resume continues a run with its stored study; leave out the cohort and other options")
-        _finish(_resume(resume, ledger, download))
-        return
+        return None
     if cohort is None:
         raise InputError("name a cohort or a study.toml; `reticent train --help` lists what is recognised")
     from reticent.records import make_study
@@ -132,18 +157,7 @@ def command(
 
         rule = Budget.parse(study.privacy.budget, study.privacy.delta).filter()
         console.print(rule.describe(), highlight=False)
-    opened = _open(study, download, hashed=not dry_run)
-    if opened.classes:
-        console.print(
-            f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
-        )
-    if dry_run:
-        from reticent.cli.dry_run import show_dry_run
-        from reticent.governance import ledger_path
-
-        show_dry_run(study, opened, ledger_path(ledger))
-    else:
-        _finish(_start(study, opened, out, ledger))
+    return study
 
 
 def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
@@ -164,7 +178,7 @@ def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) 
     from reticent.records import default_run_path
     from reticent.training import make_plan, train
 
-    plan = make_plan(study)
+    plan = on_rank_zero(lambda: make_plan(study))
     path = out or default_run_path(cohort.name)
     if cohort.citation:
         console.print(f"Cohort {cohort.name} ({cohort.licence}): {cohort.citation}", highlight=False, style="dim")
@@ -180,8 +194,9 @@ def _resume(path: Path, ledger: Path | None, download: bool) -> RunFolder:
     from reticent.records import RunFolder
     from reticent.training import resume_training
 
-    folder = RunFolder.open(path, finished=False)
-    cohort = _open(folder.study(), download)
+    folder = on_rank_zero(lambda: RunFolder.open(path, finished=False))
+    with on_all_ranks():
+        cohort = _open(folder.study(), download)
     try:
         with progress() as advance:
             return resume_training(folder, cohort, ledger=ledger, progress=advance)
@@ -196,6 +211,8 @@ def _say_resumable(path: Path) -> None:
 
 
 def _finish(folder: RunFolder) -> None:
+    if own_rank():
+        return
     from reticent.report import write_report
 
     report = write_report(folder)

@@ -31,17 +31,29 @@ class DecodedCache:
     """
 
     def __init__(
-        self, cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress: Progress | None = None
+        self,
+        cohort: Cohort,
+        preprocessing: Preprocessing,
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        build: bool = True,
     ) -> None:
         """Open the cache of `cohort` in `folder`, building it if needed with `progress(done, total)` after each record.
 
-        Raises InputError for a record that cannot be decoded, for records of different shapes after preprocessing, and
-        for a full disk.
+        Raises InputError for a record that cannot be decoded, for records of different shapes after preprocessing, for
+        a full disk, and with `build=False` (nothing is written) where no cache of these records is found.
         """
         self._cohort = cohort
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
         built = folder / _fingerprint(cohort, preprocessing)
+        if not build and not built.is_dir():
+            raise InputError(
+                f"{folder}: no decoded images of this cohort's files are visible here; put the cohort and the run "
+                "folder on storage that all machines of the run share"
+            )
+        if build:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
         if not built.is_dir():
             _build(cohort, preprocessing, built, progress)
         self._inputs = {name: np.load(built / f"input-{name}.npy", mmap_mode="r") for name in cohort.channels}

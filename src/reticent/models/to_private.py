@@ -1,4 +1,4 @@
-"""Replaces layers that have no place in private training by sound ones, with their weights where there are any to keep."""
+"""Replaces layers that have no place in private training by sound ones, keeping weights where possible."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FrozenQuantizer(nn.Module):
         self.source = source
 
     def train(self, mode: bool = True) -> FrozenQuantizer:
-        """Training mode would write averages of the records into the codebook: the quantizer stays in evaluation mode."""
+        """Training mode would write averages of records into the codebook: the quantizer stays in evaluation mode."""
         self.training = mode
         self.source.eval()
         return self

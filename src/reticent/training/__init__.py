@@ -16,6 +16,8 @@ from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun, Step
 from reticent.training.publishing import weak_delta
+from reticent.training.ranks import Ranks, join_ranks
+from reticent.training.sharding import local_model, outer_names
 from reticent.training.task import Task
 from reticent.training.train import check_study, resume_training, train
 
@@ -29,6 +31,7 @@ __all__ = [
     "PrivateRun",
     "PrivateTensor",
     "Progress",
+    "Ranks",
     "Step",
     "Task",
     "check_independence",
@@ -37,7 +40,10 @@ __all__ = [
     "clipped_grad",
     "estimate",
     "held_out_metrics",
+    "join_ranks",
+    "local_model",
     "make_plan",
+    "outer_names",
     "resume_training",
     "strategy",
     "train",

@@ -93,10 +93,17 @@ class PreparedCohort:
         options = self.study.cohort
         return Preprocessing(size=self.image_size, normalise=options.normalise, grey=options.grey)
 
-    def decode(self, folder: Path, progress: Progress) -> None:
-        """Read and pre-process every record once, into `folder`; afterwards `batch` works."""
+    def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
+        """Read and pre-process every record once, into `folder`; afterwards `batch` works.
+
+        With `build=False` another process has done so; InputError if its files cannot be seen.
+        """
         self._cache = DecodedCache(
-            self.cohort, self.preprocessing, folder, lambda done, total: progress("Decoding images", done, total)
+            self.cohort,
+            self.preprocessing,
+            folder,
+            lambda done, total: progress("Decoding images", done, total),
+            build=build,
         )
 
     def batch(self, records: Sequence[int], units: Sequence[int] | None = None) -> dict[str, Any]:

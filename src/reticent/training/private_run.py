@@ -25,18 +25,24 @@ from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_r
 from reticent.training.class_counts import counted_weights
 from reticent.training.continuation import continue_run
 from reticent.training.engine import ClippedGrad
+from reticent.training.following import led_by_rank_zero, next_batch
 from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
 from reticent.training.plan import Plan, make_plan
 from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
+from reticent.training.ranks import ALONE, Ranks
+from reticent.training.sharding import load_whole_state, own_part, set_gradients, whole, whole_state
 from reticent.training.task import Task
 from reticent.training.weights import public_weights, write_checkpoint
 
 
 @dataclass
 class Step:
-    """One step, already spent: a Poisson batch of subjects, and the noise it takes. Everything in it is private."""
+    """One step, already spent: a Poisson batch of subjects, and the noise it takes. Everything in it is private.
+
+    Of several ranks each has its share of the batch, whole subjects.
+    """
 
     index: int
     records: list[int]
@@ -52,7 +58,9 @@ class Step:
         return self._run.data.batch(self.records, self.units.tolist())
 
     def privatise(self, model: nn.Module, gradients: ClippedGrad) -> None:
-        """Set every `.grad` to (clipped sum + noise) / expected batch size.
+        """Set every `.grad` to (clipped sum over all ranks + noise) / expected batch size.
+
+        The noise is drawn once, by rank 0. Of an FSDP2 model each rank gets the gradient of its shards, a DTensor.
 
         Raises:
             InputError: the gradients were clipped to a larger norm than the study accounts for, or not by subject; or
@@ -75,15 +83,20 @@ class Step:
         run.require_unwritten(model, gradients.sum)
         self._noised = True
         std = run.plan.noise_multiplier * privacy.max_norm
-        for name, parameter in model.named_parameters():
-            if name in gradients.sum:
-                total = gradients.sum[name].to(torch.float64)  # rounded only once the noise is in
-                noised = total + gaussian_noise(total, std, run.source)
-                parameter.grad = (noised / run.batch_size).to(parameter)
+
+        def privatised(total: Tensor) -> Tensor:
+            return (total + gaussian_noise(total, std, run.source)) / run.batch_size
+
+        set_gradients(model, gradients.sum, privatised, run.ranks)
 
 
 class PrivateRun:
-    """Open with `start` or `resume`, as a context manager; iterate over `steps()`; end with `finish`."""
+    """Open with `start` or `resume`, as a context manager; iterate over `steps()`; end with `finish`.
+
+    Where `torchrun` launched several processes, each calls the same methods; rank 0 owns ledger, journal and folder.
+    """
+
+    ranks: Ranks = ALONE
 
     def __init__(
         self, folder: RunFolder, plan: Plan, data: PreparedCohort, ledger: Ledger, journal: Journal, progress: Progress
@@ -97,6 +110,7 @@ class PrivateRun:
         self._records_of = list(data.subjects("train").values())
 
     @classmethod
+    @led_by_rank_zero
     def start(
         cls,
         study: Study,
@@ -155,6 +169,7 @@ class PrivateRun:
         return cls(folder, plan, data, site, Journal(folder.journal, study.privacy.steps), progress)
 
     @classmethod
+    @led_by_rank_zero
     def resume(
         cls,
         folder: RunFolder,
@@ -221,33 +236,42 @@ class PrivateRun:
         privacy = self.plan.study.privacy
         sampler = SubjectSampler(self._records_of, privacy.sampling_rate, privacy.max_records_per_subject)
         while self.journal.started < self.journal.planned:
-            index = self.journal.start_step()
-            records, units = sampler.draw(self.source)
+            index, records, units = next_batch(self.ranks, self.journal, lambda: sampler.draw(self.source))
             yield Step(index, records, torch.tensor(units, dtype=torch.long), self)
             self._progress("Training", index + 1, self.journal.planned)
 
     def save(self, **objects: Any) -> None:
-        """Keep the `state_dict()` of each object for `restore`; no random state is stored."""
-        states = {name: thing.state_dict() for name, thing in objects.items()}
-        write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
+        """Keep the `state_dict()` of each object for `restore`; no random state is stored.
+
+        Every rank calls it: sharded tensors are kept whole, DDP models under the names of the module inside.
+        """
+        states = {name: whole_state(thing) for name, thing in objects.items()}
+        if self.ranks.leads:
+            write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
 
     def restore(self, **objects: Any) -> bool:
-        """Load what `save` kept; False if nothing was saved yet."""
-        if not self.folder.checkpoint.exists():
+        """Load what `save` kept, also on another number of ranks; False if nothing was saved yet."""
+        if not self.ranks.first(self.folder.checkpoint.exists):
             return False
-        states = torch.load(self.folder.checkpoint, weights_only=True)
+        with self.ranks.together():
+            states = torch.load(self.folder.checkpoint, weights_only=True)
         for name, thing in objects.items():
-            thing.load_state_dict(states[name])
+            load_whole_state(thing, states[name])
         return True
 
     def finish(self, weights: dict[str, Tensor], metrics: Metrics) -> None:
-        """Write `release/` and the metrics, and settle the ledger.
+        """Write `release/` and the metrics, and settle the ledger: rank 0 does, while the others return.
+
+        Every rank calls it; sharded weights are gathered.
 
         Raises:
             InputError: steps are left, or the weights are not finite.
         """
         if self.journal.started < self.journal.planned:
             raise InputError(f"{self.journal.planned - self.journal.started} planned steps are left; run them first")
+        weights = whole(weights)
+        if not self.ranks.leads:
+            return
         broken = [name for name, value in weights.items() if not value.isfinite().all()]
         if broken:
             raise InputError(f"{broken[0]} is not finite; lower --learning-rate. The steps stay spent.")
@@ -266,7 +290,7 @@ class PrivateRun:
 
     def require_unwritten(self, model: nn.Module, trained: Mapping[str, Tensor]) -> None:
         """Refuse a model whose buffers or frozen parameters change between steps: they would leave without noise."""
-        state = {name: value.detach() for name, value in model.state_dict().items() if name not in trained}
+        state = {name: own_part(value.detach()) for name, value in model.state_dict().items() if name not in trained}
         if self._fixed is None:
             self._fixed = {name: value.clone() for name, value in state.items()}
         written = [name for name, value in state.items() if not torch.equal(value, self._fixed[name])]

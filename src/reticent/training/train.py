@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
+from reticent.launch import RanksLostError
 from reticent.models import build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
@@ -23,6 +24,8 @@ from reticent.training.plan import Plan
 from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
+from reticent.training.ranks import join_ranks
+from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.task import Task, forward
 from reticent.training.weights import load_weights
 
@@ -35,14 +38,16 @@ def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan:
     Raises:
         InputError: see `PrivateRun.start`. KeyboardInterrupt leaves a run that `resume_training` continues.
     """
-    check_study(study, cohort)
+    with join_ranks().together():
+        check_study(study, cohort)
     with PrivateRun.start(study, cohort, out, ledger=ledger, plan=plan, progress=progress) as run:
         return _train(run, progress)
 
 
 def resume_training(folder: RunFolder, cohort: Cohort, *, ledger: Path | None, progress: Progress) -> RunFolder:
     """Continue an interrupted run with fresh batches and noise."""
-    check_study(folder.study(), cohort)
+    with join_ranks().together():
+        check_study(folder.study(), cohort)
     with PrivateRun.resume(folder, cohort, ledger=ledger, progress=progress) as run:
         return _train(run, progress)
 
@@ -118,8 +123,9 @@ def scheduled_rate(study: Study, step: int) -> float:
 def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     study = run.plan.study
     if study.privacy.seed is not None:
-        torch.manual_seed(study.privacy.seed)
+        torch.manual_seed(study.privacy.seed + run.ranks.rank)
     model = new_model(study, run.task, run.data.channels, run.data.image_size)
+    share_weights(model, run.ranks)
     loss_fn = run.task.loss_fn(run.state.class_weights)
     optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "average": average}
@@ -132,6 +138,7 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
             batch = _augmented(study, step.batch)
             if study.privacy.non_private:
                 _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
+                add_up_gradients(model, run.ranks)
             else:
                 gradients = clipped_grad(
                     model,
@@ -146,10 +153,12 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
             average.update(model)
             if (step.index + 1) % every == 0:
                 run.save(**parts)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RanksLostError):
         run.save(**parts)
         raise
     run.save(**parts)
+    if not run.ranks.leads:
+        return run.folder
     model.load_state_dict(average.values)
     splits = held_out_metrics(model, run.data, run.task)
     twin = _twin(run, progress) if study.training.twin else ()

@@ -20,8 +20,9 @@ from reticent.training.engine.clip_factors import Clipping, Policy, make_policy
 from reticent.training.engine.contributions import Contribution, Kept
 from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, footprint
 from reticent.training.engine.independence import check_independence, refuse_coupling_layers, unwritten
-from reticent.training.engine.interception import plainly, record_losses
-from reticent.training.engine.tape import Bypassed, Tape
+from reticent.training.engine.interception import parameters_replaced, plainly, record_losses
+from reticent.training.engine.tape import BypassedError, Tape
+from reticent.training.sharding import local_model, outer_names
 
 LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
 PrivateTensor = NewType("PrivateTensor", Tensor)
@@ -70,7 +71,8 @@ def clipped_grad(
     wrapped nor changed.
 
     Args:
-        model: any module whose records do not influence each other (see `check_independence`).
+        model: any module whose records do not influence each other (see `check_independence`); under DDP or FSDP2 the
+            sum is this rank's.
         loss_fn: `(model, batch) -> Tensor[n]` or `(Tensor[n], aux)`, one unreduced loss per record.
         batch: pytree of tensors with the record axis first, or whatever `adapter` understands.
         max_norm: clipping norm C, or one per unit (shape (n_units,)).
@@ -97,24 +99,26 @@ def clipped_grad(
         InputError: a prefix or an option does not fit the model or the batch; the model couples records or writes data
             into its buffers.
     """
-    params: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not params:
-        raise InputError("the model has no trainable parameter; set requires_grad on what should be trained")
     reader = adapter or TreeAdapter()
     n_rows = reader.size(batch)
     records = read_records(units, n_rows, views)
-    policy = make_policy(params, clipping, max_norm, weights, records.n_units)
-    device = next(iter(params.values())).device
-    total = _Total(params, policy, torch.zeros(records.n_units, device=device))
-    losses = torch.zeros(n_rows, device=device)
-    work = _Work(model, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
-    refuse_coupling_layers(model)
-    with unwritten(model):
-        for part, contributions, values in work.parts(records, vectorise=adapter is None):
-            losses[part.rows.to(device)] = values.to(losses)
-            total.add(part, contributions)
+    names = outer_names(model)
+    with local_model(model) as (inner, whole), parameters_replaced(inner, dict(inner.named_parameters()), whole):
+        params = {name: p for name, p in inner.named_parameters() if p.requires_grad}
+        if not params:
+            raise InputError("the model has no trainable parameter; set requires_grad on what should be trained")
+        refuse_coupling_layers(inner)
+        policy = make_policy({names[n]: p for n, p in params.items()}, clipping, max_norm, weights, records.n_units)
+        device = next(iter(params.values())).device
+        total = _Total(params, policy, names, torch.zeros(records.n_units, device=device))
+        losses = torch.zeros(n_rows, device=device)
+        work = _Work(inner, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
+        with unwritten(inner):
+            for part, contributions, values in work.parts(records, vectorise=adapter is None):
+                losses[part.rows.to(device)] = values.to(losses)
+                total.add(part, contributions)
     return ClippedGrad(
-        sum=total.sum,
+        sum={names[name]: value for name, value in total.sum.items()},
         norms=PrivateTensor(total.norms),
         losses=PrivateTensor(losses.reshape(-1, views).mean(1)),
         n_units=records.n_units,
@@ -128,6 +132,8 @@ class _Total:
 
     params: Mapping[str, Tensor]
     policy: Policy
+    names: Mapping[str, str]
+    """Name in the user's model of each parameter."""
     norms: Tensor
     _open: dict[str, Tensor] | None = field(default=None, init=False)
 
@@ -142,10 +148,12 @@ class _Total:
             self._open = None if part.whole else gradients
             contributions = {name: Kept(g) for name, g in gradients.items()}
         if part.whole:
-            norms, factors = self.policy.factors({n: c.squares for n, c in contributions.items()}, part.numbers)
+            norms, factors = self.policy.factors(
+                {self.names[name]: c.squares for name, c in contributions.items()}, part.numbers
+            )
             self.norms[part.numbers.to(self.norms.device)] = norms.to(self.norms)
             for name, contribution in contributions.items():
-                self.sum[name] += contribution.weighted(factors[name])
+                self.sum[name] += contribution.weighted(factors[self.names[name]])
 
 
 def _wide(parameter: Tensor) -> torch.dtype:
@@ -212,7 +220,7 @@ class _Work:
             losses = record_losses(self.model, self._losses, batch, tape, general)
             try:
                 contributions = tape.collect(losses, self.share)
-            except Bypassed as bypassed:
+            except BypassedError as bypassed:
                 general.update(bypassed.names)
                 continue
             _warn_general(self.model, tape.general)

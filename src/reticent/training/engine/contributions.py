@@ -23,7 +23,7 @@ class Contribution(Protocol):
     """Squared norm of each unit's gradient, float64 (units,)."""
 
     def weighted(self, factors: Tensor) -> Tensor:
-        """Sum over units of factor times gradient, in the parameter's shape; factor 0 drops a unit, whatever it holds."""
+        """Sum over units of factor times gradient, in the parameter's shape; factor 0 drops a unit."""
 
     def gradients(self) -> Tensor:
         """Every unit's gradient, (units, *shape)."""
@@ -110,7 +110,7 @@ def without(rows: Tensor, factors: Tensor) -> Tensor:
 
 
 def gram_squares(a: Tensor, g: Tensor) -> Tensor:
-    r"""Squared norm of :math:`G_u A_u^T` for each unit as :math:`\langle A^T A, G^T G \rangle` (Goodfellow, 2015; Li et al., 2022).
+    r"""Squared norm of :math:`G_u A_u^T` for each unit, :math:`\langle A^T A, G^T G \rangle` (Li et al., 2022).
 
     Args:
         a: first factors, (units, groups, k, T).

@@ -36,7 +36,7 @@ def record_losses(model: nn.Module, losses: Losses, batch: Any, tape: Tape, gene
     def one(record: Any, carrier: Tensor) -> Tensor:
         tape.carrier = carrier
         values = {name: tape.expanded(raw) if name in general else raw for name, raw in tape.raw.items()}
-        with _parameters_replaced(model, tape.own, values), Interceptor(tape):
+        with parameters_replaced(model, tape.own, values), Interceptor(tape):
             return losses(model, tree_map(lambda leaf: leaf.unsqueeze(0), record)).reshape(())
 
     with plainly():
@@ -44,9 +44,9 @@ def record_losses(model: nn.Module, losses: Losses, batch: Any, tape: Tape, gene
 
 
 @contextmanager
-def _parameters_replaced(model: nn.Module, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+def parameters_replaced(model: nn.Module, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
     """The model with other tensors in the place of its parameters, wherever it holds them."""
-    by_id = {id(parameter): values[name] for name, parameter in own.items()}
+    by_id = {id(p): values[name] for name, p in own.items() if values[name] is not p}
     places = [
         (module._parameters, name, parameter)
         for module in model.modules()
@@ -117,7 +117,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 @lru_cache
 def _unguarded(func: FunctionType) -> Callable[..., Any]:
-    """A library function written in Python, without its own hand-over to `__torch_function__`: its calls are seen instead."""
+    """A library function written in Python, without its hand-over to `__torch_function__`: its calls are seen."""
     apart = {name: _never for name in func.__globals__ if name.startswith("has_torch_function")}
     copy = FunctionType(
         func.__code__, {**func.__globals__, **apart}, func.__name__, func.__defaults__, func.__closure__

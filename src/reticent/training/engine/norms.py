@@ -16,7 +16,7 @@ _OVERFLOW, _UNDERFLOW = 1e30, 1e-25
 
 
 def squared_norms(rows: Tensor) -> Tensor:
-    """Squared Euclidean norm of each row, (rows, ...) to float64 (rows,); rows whose squares leave float32 are redone."""
+    """Squared norm of each row, (rows, ...) to float64 (rows,); rows whose squares leave float32 are redone."""
     flat = rows.reshape(len(rows), -1)
     if flat.is_complex():
         flat = torch.view_as_real(flat.resolve_conj()).flatten(1)

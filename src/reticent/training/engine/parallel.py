@@ -1,4 +1,4 @@
-"""Small per-unit kernels, spread over threads by unit: one thread inside each, where a library would use all for one."""
+"""Small per-unit kernels, spread over threads by unit: a library would spread the inside of each."""
 
 from __future__ import annotations
 

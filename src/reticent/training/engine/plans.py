@@ -1,4 +1,4 @@
-"""How each layer's norms are found: chosen by measurement once per layer, shape, dtype and device, or by a fixed rule."""
+"""How each layer's norms are found: measured once per layer, shape, dtype and device, or by a fixed rule."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _LARGE = 2**14
 
 
 class Tape:
-    """Parameters, and values made from parameters alone, are *tracked*: each collects its units' gradients by itself."""
+    """Parameters, and values made from parameters alone, are *tracked*: each collects its own units' gradients."""
 
     def __init__(self, params: Mapping[str, Tensor], units: Units, room: int) -> None:
         self.units, self.room, self.own = units, room, params
@@ -90,14 +90,14 @@ class Tape:
         """Run the backward of the summed losses; what every unit contributes to each parameter, in whose order.
 
         Raises:
-            Bypassed: an operation took a parameter past the interception.
+            BypassedError: an operation took a parameter past the interception.
         """
         if losses.requires_grad:
             rows, raw = list(self._rows.values()), list(self.raw.values())
             found = torch.autograd.grad(losses.sum() * share, [self.anchor, *rows, *raw], allow_unused=True)
             past = [name for name, g in zip(self.raw, found[1 + len(rows) :], strict=True) if g is not None]
             if past:
-                raise Bypassed(past)
+                raise BypassedError(past)
             for key, g in zip(self._rows, found[1 : 1 + len(rows)], strict=True):
                 if g is not None:
                     self._done[key].append(Kept(self.units.sum(g)))
@@ -142,7 +142,7 @@ class Tape:
         return Kept(total)
 
 
-class Bypassed(Exception):
+class BypassedError(Exception):
     """Gradients reached these parameters outside the interception; `names` must go through the general path."""
 
     def __init__(self, names: list[str]) -> None:

@@ -57,7 +57,7 @@ class Units:
         return total.index_add_(0, self.index.to(rows.device), rows)
 
     def join(self, rows: Tensor) -> Tensor:
-        """Positions of all rows of a unit one after the other, (rows, T, k) to (units, m T, k), short units padded by 0."""
+        """Positions of a unit's rows one after the other, (rows, T, k) to (units, m T, k), short units padded by 0."""
         if self.each is not None:
             return rows.reshape(len(self), self.each * rows.shape[1], rows.shape[2])
         longest = max(self.counts)

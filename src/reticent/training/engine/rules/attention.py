@@ -47,7 +47,7 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """`F.scaled_dot_product_attention` of one record with heads (..., H, L, E); other shapes are left to the library."""
+    """`F.scaled_dot_product_attention` of one record with heads (..., H, L, E); without heads, the library's own."""
     tensors = [t for t in (query, key, value, attn_mask) if t is not None]
     if query.ndim < 3 or not any(torch._C._functorch.is_batchedtensor(t) for t in tensors):
         return F.scaled_dot_product_attention(
