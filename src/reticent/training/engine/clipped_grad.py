@@ -5,6 +5,7 @@ May touch private gradients; nothing here logs or stores them.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, footpr
 from reticent.training.engine.independence import check_independence, refuse_coupling_layers, unwritten
 from reticent.training.engine.interception import parameters_replaced, plainly, record_losses
 from reticent.training.engine.tape import BypassedError, Tape
+from reticent.training.engine.workspace import Workspace
 from reticent.training.sharding import local_model, outer_names
 
 LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
@@ -117,6 +119,8 @@ def clipped_grad(
             for part, contributions, values in work.parts(records, vectorise=adapter is None):
                 losses[part.rows.to(device)] = values.to(losses)
                 total.add(part, contributions)
+                work.workspace.release()
+            work.workspace.forget_unused()
     return ClippedGrad(
         sum={names[name]: value for name, value in total.sum.items()},
         norms=PrivateTensor(total.norms),
@@ -140,9 +144,10 @@ class _Total:
     def __post_init__(self) -> None:
         self.sum = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in self.params.items()}
 
+    @torch.no_grad()
     def add(self, part: Part, contributions: dict[str, Contribution]) -> None:
         if self._open is not None or not part.whole:
-            gradients = {name: c.gradients().to(self.sum[name].dtype) for name, c in contributions.items()}
+            gradients = {name: c.gradients().to(self.sum[name].dtype, copy=True) for name, c in contributions.items()}
             if self._open is not None:
                 gradients = {name: g + self._open[name] for name, g in gradients.items()}
             self._open = None if part.whole else gradients
@@ -171,6 +176,13 @@ class _Work:
     reader: BatchAdapter
     share: float
     memory: int
+
+    @property
+    def workspace(self) -> Workspace:
+        """This thread's memory for this model."""
+        if not hasattr(_MEMORY, "workspaces"):
+            _MEMORY.workspaces = WeakKeyDictionary()
+        return _MEMORY.workspaces.setdefault(self.model, Workspace())
 
     def parts(self, records: Records, *, vectorise: bool) -> Iterator[tuple[Part, dict[str, Contribution], Tensor]]:
         """Yield (part, contributions by parameter, loss of each row)."""
@@ -216,7 +228,7 @@ class _Work:
         batch = self.reader.select(self.batch, part.rows)
         general = _GENERAL.setdefault(self.model, set())
         while True:
-            tape = Tape(self.params, part.units, self.memory)
+            tape = Tape(self.params, part.units, self.memory, self.workspace.empty)
             losses = record_losses(self.model, self._losses, batch, tape, general)
             try:
                 contributions = tape.collect(losses, self.share)
@@ -237,6 +249,7 @@ class _Work:
         return found, losses.detach()
 
 
+_MEMORY = threading.local()
 _NOT_VECTORISABLE: WeakSet[nn.Module] = WeakSet()
 _GENERAL: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 _CHECKED: WeakKeyDictionary[nn.Module, set[object]] = WeakKeyDictionary()

@@ -11,9 +11,14 @@ from torch import Tensor
 
 from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.units import Units
+from reticent.training.engine.workspace import Empty
 
 GHOST = "ghost"
 _GHOST_ROUNDING, _GHOST_ACCURACY = 2.0**-22, 5e-5
+
+
+Way = Callable[[Empty], Tensor]
+"""Makes all units' gradients, (units, *shape), in memory that it asks for."""
 
 
 class Contribution(Protocol):
@@ -39,8 +44,8 @@ class Factors(Protocol):
         """What the cost depends on: kind, shapes, options, dtype, device, memory format."""
 
     @property
-    def ways(self) -> Mapping[str, Callable[[], Tensor]]:
-        """Ways of making all units' gradients, (units, *shape), by name; the first is the static choice."""
+    def ways(self) -> Mapping[str, Way]:
+        """Ways of making all units' gradients, by name; the first is the static choice."""
 
     @property
     def prefers_ghost(self) -> bool | None:
@@ -85,7 +90,8 @@ class Factored:
 
     factors: Factors
     squares: Tensor
-    make: Callable[[], Tensor]
+    way: Way
+    empty: Empty
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -93,7 +99,7 @@ class Factored:
 
     def gradients(self) -> Tensor:
         """See `Contribution`."""
-        return self.make()
+        return self.way(self.empty)
 
 
 def scaled(rows: Tensor, factors: Tensor) -> Tensor:

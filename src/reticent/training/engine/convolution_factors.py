@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reticent.training.engine.contributions import gram_squares, scaled, without
+from reticent.training.engine.contributions import Way, gram_squares, scaled, without
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.units import Units
+from reticent.training.engine.workspace import Empty
 
 _CHUNK_BYTES, _LARGEST_UNFOLDED = 2**23, 2**26
 _backward = torch.ops.aten.convolution_backward
@@ -67,9 +68,9 @@ class ConvolutionFactors:
         return None if cost > 8 * gradient else cost <= gradient
 
     @property
-    def ways(self) -> Mapping[str, Callable[[], Tensor]]:
+    def ways(self) -> Mapping[str, Way]:
         """See `Factors`."""
-        ways = {"loop": self._loop}
+        ways: dict[str, Way] = {"loop": self._loop}
         if self._row_bytes <= _LARGEST_UNFOLDED:
             ways["bmm"] = self._bmm
             if prod(self.weight.shape[2:]) == 1 or self.geometry.groups > 1:
@@ -87,7 +88,7 @@ class ConvolutionFactors:
         """Size of one row's unfolded input."""
         return self._positions * prod(self.weight.shape[1:]) * self.geometry.groups * self.x.element_size()
 
-    def _loop(self) -> Tensor:
+    def _loop(self, empty: Empty) -> Tensor:
         """The library's own kernel, one unit at a time."""
         kernel, geometry, axes = self.weight, self.geometry, (0,) * len(self.geometry.stride)
 
@@ -97,9 +98,9 @@ class ConvolutionFactors:
                 False, axes, geometry.groups, (False, True, False),
             )[1]  # fmt: skip
 
-        return for_each_unit(one, self.units.slices, self.weight)
+        return for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
 
-    def _shift(self) -> Tensor:
+    def _shift(self, empty: Empty) -> Tensor:
         """A 3-D kernel as 2-D ones over shifted slices: depth becomes the batch axis."""
         x, g = (t.contiguous(memory_format=torch.channels_last_3d).transpose(1, 2) for t in (self.x, self.g))
         (stride, *strides), (padding, *paddings), (dilation, *dilations) = (
@@ -122,19 +123,23 @@ class ConvolutionFactors:
                 )[1]
             return made
 
-        return for_each_unit(one, self.units.slices, self.weight)
+        return for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
 
-    def _bmm(self) -> Tensor:
+    def _bmm(self, empty: Empty) -> Tensor:
         """Unfolded inputs times output gradients, a few units at a time."""
-        made = self.weight.new_empty(len(self.units), *self.weight.shape)
+        made = empty((len(self.units), *self.weight.shape), self.weight)
         slices = self.units.slices
         at_once = max(1, _CHUNK_BYTES // (self._row_bytes * max(self.units.counts)))
         for start in range(0, len(slices), at_once):
             chosen = slices[start : start + at_once]
             rows = slice(chosen[0].start, chosen[-1].stop)
-            gradients = self._grouped(self.g[rows]) @ self._unfolded(self.x[rows]).mT
-            units = Units(self.units.counts[start : start + at_once])
-            made[start : start + at_once] = units.sum(gradients).reshape(-1, *self.weight.shape)
+            patches, outputs = self._unfolded(self.x[rows]), self._grouped(self.g[rows])
+            into = made[start : start + at_once]
+            if self.units.each == 1:
+                torch.matmul(outputs, patches.mT, out=into.view(*outputs.shape[:3], -1))
+            else:
+                units = Units(self.units.counts[start : start + at_once])
+                into.copy_(units.sum(outputs @ patches.mT).reshape(into.shape))
         return made
 
     def first(self, units: int) -> ConvolutionFactors:

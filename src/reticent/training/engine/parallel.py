@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 
-def for_each_unit(one: Callable[[slice], Tensor], slices: Sequence[slice], like: Tensor) -> Tensor:
-    """`one` of each slice of rows, stacked: (units, *like.shape)."""
-    made = like.new_empty(len(slices), *like.shape)
+def for_each_unit(one: Callable[[slice], Tensor], slices: Sequence[slice], made: Tensor) -> Tensor:
+    """`one` of each slice of rows, stacked into `made`, (units, ...), which is returned."""
     threads = torch.get_num_threads()
-    if threads == 1 or like.device.type != "cpu" or len(slices) < threads:
+    if threads == 1 or made.device.type != "cpu" or len(slices) < threads:
         _fill(made, one, slices, 0, 1)
     else:
         workers = [_pool(threads).submit(_fill, made, one, slices, start, threads) for start in range(threads)]

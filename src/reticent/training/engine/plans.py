@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor
 
 from reticent.errors import InputError
 from reticent.training.engine.contributions import GHOST, Contribution, Factored, Factors, Kept
 from reticent.training.engine.norms import squared_norms
+from reticent.training.engine.workspace import Empty, Workspace
 
 RECOMPUTE = "+recompute"
 _REPEATS, _TRIED_UNITS = 3, 8
-_TRIED_SHARE, _TRIED_SECONDS = 2.0, 0.1
+_TRIED_SECONDS = 0.1
 
 _CHOSEN: dict[tuple[object, ...], str] = {}
 _FIXED: ContextVar[str | None] = ContextVar("fixed strategy", default=None)
@@ -45,8 +45,8 @@ def chosen_strategies() -> dict[tuple[object, ...], str]:
     return dict(_CHOSEN)
 
 
-def contribution(factors: Factors, room: int) -> Contribution:
-    """The units' gradients for these factors, kept if they fit `room` bytes."""
+def contribution(factors: Factors, room: int, empty: Empty) -> Contribution:
+    """The units' gradients for these factors, kept in memory from `empty` if they fit `room` bytes."""
     fits = factors.gradient_bytes <= room
     fixed = _FIXED.get()
     if fixed is not None:
@@ -56,16 +56,16 @@ def contribution(factors: Factors, room: int) -> Contribution:
         if key not in _CHOSEN:
             _CHOSEN[key] = _fastest(factors, fits)
         name = _CHOSEN[key]
-    return _carry_out(factors, name)
+    return _carry_out(factors, name, empty)
 
 
-def _carry_out(factors: Factors, name: str) -> Contribution:
+def _carry_out(factors: Factors, name: str, empty: Empty) -> Contribution:
     if name == GHOST:
-        return Factored(factors, factors.ghost_squares(), next(iter(factors.ways.values())))
+        return Factored(factors, factors.ghost_squares(), next(iter(factors.ways.values())), empty)
     way = factors.ways[name.removesuffix(RECOMPUTE)]
     if name.endswith(RECOMPUTE):
-        return Factored(factors, squared_norms(way()), way)
-    return Kept(way())
+        return Factored(factors, squared_norms(way(empty)), way, empty)
+    return Kept(way(empty))
 
 
 def _by_name(factors: Factors, name: str, fits: bool) -> str:
@@ -84,24 +84,19 @@ def _fastest(factors: Factors, fits: bool) -> str:
     names = [way + end for way in factors.ways] + [GHOST] * (factors.prefers_ghost is not None)
     if len(names) == 1:
         return names[0]
-    factors = factors.first(_TRIED_UNITS)
+    factors, workspace = factors.first(_TRIED_UNITS), Workspace()
     ones = torch.ones(len(factors.units), dtype=torch.float64)
     best, found = float("inf"), names[0]
     for name in names:
-        seconds = _seconds(lambda name=name: _carry_out(factors, name).weighted(ones), best)
-        if seconds < best:
-            best, found = seconds, name
+        shortest, spent = float("inf"), 0.0
+        for _ in range(_REPEATS):  # the first one also makes room and warms up
+            began = time.perf_counter()
+            _carry_out(factors, name, workspace.empty).weighted(ones)
+            seconds = time.perf_counter() - began
+            workspace.release()
+            shortest, spent = min(shortest, seconds), spent + seconds
+            if spent > _TRIED_SECONDS:
+                break
+        if shortest < best:
+            best, found = shortest, name
     return found
-
-
-def _seconds(work: Callable[[], Tensor], best: float) -> float:
-    """The shortest of a few runs, or of one if it is far behind."""
-    shortest, spent = float("inf"), 0.0
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - began
-        shortest, spent = min(shortest, seconds), spent + seconds
-        if shortest > _TRIED_SHARE * best or spent > _TRIED_SECONDS:
-            break
-    return shortest

@@ -14,6 +14,7 @@ from reticent.training.engine.call import Lift
 from reticent.training.engine.contributions import Contribution, Factors, Kept
 from reticent.training.engine.rules.linear import LinearFactors, merge
 from reticent.training.engine.units import Units
+from reticent.training.engine.workspace import Empty
 
 _LARGE = 2**14
 """Elements from which an own gradient for every record is slow and large enough to tell the user."""
@@ -22,8 +23,8 @@ _LARGE = 2**14
 class Tape:
     """Parameters, and values made from parameters alone, are *tracked*: each collects its own units' gradients."""
 
-    def __init__(self, params: Mapping[str, Tensor], units: Units, room: int) -> None:
-        self.units, self.room, self.own = units, room, params
+    def __init__(self, params: Mapping[str, Tensor], units: Units, room: int, empty: Empty) -> None:
+        self.units, self.room, self.own, self.empty = units, room, params, empty
         self.anchor = torch.zeros((), requires_grad=True)
         self.raw = {name: p.detach().requires_grad_() for name, p in params.items()}
         self.carrier: Tensor | None = None
@@ -78,7 +79,7 @@ class Tape:
         """Part of a value's gradient; multiplied out at once if it is the only one."""
         key = id(tracked)
         if self._uses[key] == 1 and key in self._names and key not in self._rows:
-            self._done[key].append(plans.contribution(factors, self._kept_room(factors)))
+            self._done[key].append(plans.contribution(factors, self.room, self.empty))
         else:
             self._waiting[key].append(factors)
 
@@ -101,12 +102,10 @@ class Tape:
             for key, g in zip(self._rows, found[1 : 1 + len(rows)], strict=True):
                 if g is not None:
                     self._done[key].append(Kept(self.units.sum(g)))
-        self._multiply_out()
-        self._pull_back()
-        return {name: self._only(tracked) for name, tracked in self.raw.items()}
-
-    def _kept_room(self, factors: Factors) -> int:
-        return self.room // 4
+        with torch.no_grad():
+            self._multiply_out()
+            self._pull_back()
+            return {name: self._only(tracked) for name, tracked in self.raw.items()}
 
     def _multiply_out(self) -> None:
         """Values used several times: uses of one linear map become one, other parts are made and added."""
@@ -114,7 +113,7 @@ class Tape:
             linear = [factors for factors in waiting if isinstance(factors, LinearFactors)]
             parts: list[Factors] = [f for f in waiting if not isinstance(f, LinearFactors)]
             parts += [merge(linear)] if linear else []
-            self._done[key] += [plans.contribution(factors, self.room) for factors in parts]
+            self._done[key] += [plans.contribution(factors, self.room, self.empty) for factors in parts]
 
     def _pull_back(self) -> None:
         """From values made of parameters to the parameters: one vector-Jacobian product for every unit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from reticent.errors import InputError
 from reticent.training.engine.call import Call, Inputs, narrow, take
-from reticent.training.engine.contributions import scaled
+from reticent.training.engine.contributions import Way, scaled
 from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.units import Units
+from reticent.training.engine.workspace import Empty
 
 
 @dataclass
@@ -41,12 +42,12 @@ class EmbeddingFactors:
         return True
 
     @property
-    def ways(self) -> Mapping[str, Callable[[], Tensor]]:
+    def ways(self) -> Mapping[str, Way]:
         """See `Factors`."""
         return {"bmm": self._table}
 
-    def _table(self) -> Tensor:
-        made = self.g.new_zeros(len(self.units) * self.shape[0], self.shape[1])
+    def _table(self, empty: Empty) -> Tensor:
+        made = empty((len(self.units) * self.shape[0], self.shape[1]), self.g).zero_()
         return made.index_add_(0, self._places, self.g.flatten(0, 1)).unflatten(0, (-1, self.shape[0]))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reticent.training.engine.call import Call, Inputs, autocast, narrow, take
-from reticent.training.engine.contributions import gram_squares, scaled, without
+from reticent.training.engine.contributions import Way, gram_squares, scaled, without
 from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.units import Units
+from reticent.training.engine.workspace import Empty
 
 
 @dataclass
@@ -42,13 +43,13 @@ class LinearFactors:
         return t * (k + p) <= k * p
 
     @property
-    def ways(self) -> Mapping[str, Callable[[], Tensor]]:
+    def ways(self) -> Mapping[str, Way]:
         """See `Factors`."""
         return {"bmm": self._bmm}
 
-    def _bmm(self) -> Tensor:
+    def _bmm(self, empty: Empty) -> Tensor:
         x, g = self.units.join(self.x), self.units.join(self.g)
-        return g.mT @ x
+        return torch.bmm(g.mT, x, out=empty((len(g), g.shape[2], x.shape[2]), x))
 
     def first(self, units: int) -> LinearFactors:
         """See `Factors`."""
