@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from monai.networks.layers.vector_quantizer import EMAQuantizer
@@ -87,7 +88,7 @@ class FrozenQuantizer(nn.Module):
         """Quantised latents, commitment loss and indices, as the quantizer itself gives them."""
         return self.source(inputs)
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         """Other methods (`quantize`, `embed`, ...) are the quantizer's own."""
         try:
             return super().__getattr__(name)

@@ -1,10 +1,11 @@
 """The clipped-sum engine: exact for any network, native rules for the layers that matter."""
 
 from reticent.training.engine.batches import BatchAdapter
-from reticent.training.engine.clipped_grad import ClippedGrad, LossFn, PrivateTensor, clipped_grad
+from reticent.training.engine.clipped_grad import ClippedGrad, PrivateTensor, clipped_grad
 from reticent.training.engine.footprint import Footprint, footprint
 from reticent.training.engine.independence import check_independence
 from reticent.training.engine.plans import chosen_strategies, strategy
+from reticent.training.engine.unit_gradients import LossFn
 
 __all__ = [
     "BatchAdapter",

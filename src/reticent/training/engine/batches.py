@@ -53,6 +53,12 @@ class Part:
     numbers: Tensor
     whole: bool = True
 
+    def single(self) -> Iterator[Part]:
+        """One unit at a time."""
+        for unit, rows in enumerate(self.units.slices):
+            count = self.units.counts[unit]
+            yield Part(self.rows[rows], Units((count,)), self.numbers[unit : unit + 1], self.whole)
+
 
 @dataclass(frozen=True)
 class Records:
@@ -78,13 +84,6 @@ class Records:
             chosen = self.rows[start : start + rows]
             yield Part(chosen, Units(self.counts[first:last]), self.numbers[first:last])
             start, first = start + rows, last
-
-    def single(self, size: int) -> Iterator[Part]:
-        """One unit at a time, in parts of at most `size` rows."""
-        start = 0
-        for unit, count in enumerate(self.counts):
-            yield from self._large(unit, start, size)
-            start += count
 
     def _large(self, unit: int, start: int, size: int) -> Iterator[Part]:
         end, number = start + self.counts[unit], self.numbers[unit : unit + 1]

@@ -5,28 +5,23 @@ May touch private gradients; nothing here logs or stores them.
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NewType
-from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from reticent.errors import InputError, first_line
-from reticent.training.engine.batches import BatchAdapter, Part, Records, TreeAdapter, read_records
+from reticent.errors import InputError
+from reticent.training.engine.batches import BatchAdapter, Part, TreeAdapter, read_records
 from reticent.training.engine.clip_factors import Clipping, Policy, make_policy
 from reticent.training.engine.contributions import Contribution, Kept
-from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, footprint
-from reticent.training.engine.independence import check_independence, refuse_coupling_layers, unwritten
-from reticent.training.engine.interception import parameters_replaced, plainly, record_losses
-from reticent.training.engine.tape import BypassedError, Tape
-from reticent.training.engine.workspace import Workspace
+from reticent.training.engine.footprint import DEFAULT_MEMORY
+from reticent.training.engine.independence import refuse_coupling_layers, unwritten
+from reticent.training.engine.replacing import parameters_replaced
+from reticent.training.engine.unit_gradients import LossFn, UnitGradients
 from reticent.training.sharding import local_model, outer_names
 
-LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
 PrivateTensor = NewType("PrivateTensor", Tensor)
 """A value computed from private records without noise: it must not be logged, shown or stored."""
 
@@ -106,7 +101,7 @@ def clipped_grad(
     records = read_records(units, n_rows, views)
     names = outer_names(model)
     with local_model(model) as (inner, whole), parameters_replaced(inner, dict(inner.named_parameters()), whole):
-        params = {name: p for name, p in inner.named_parameters() if p.requires_grad}
+        params: dict[str, Tensor] = {name: p for name, p in inner.named_parameters() if p.requires_grad}
         if not params:
             raise InputError("the model has no trainable parameter; set requires_grad on what should be trained")
         refuse_coupling_layers(inner)
@@ -114,13 +109,11 @@ def clipped_grad(
         device = next(iter(params.values())).device
         total = _Total(params, policy, names, torch.zeros(records.n_units, device=device))
         losses = torch.zeros(n_rows, device=device)
-        work = _Work(inner, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
+        work = UnitGradients(inner, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
         with unwritten(inner):
-            for part, contributions, values in work.parts(records, vectorise=adapter is None):
+            for part, contributions, values in work.parts(records):
                 losses[part.rows.to(device)] = values.to(losses)
                 total.add(part, contributions)
-                work.workspace.release()
-            work.workspace.forget_unused()
     return ClippedGrad(
         sum={names[name]: value for name, value in total.sum.items()},
         norms=PrivateTensor(total.norms),
@@ -163,119 +156,3 @@ class _Total:
 
 def _wide(parameter: Tensor) -> torch.dtype:
     return torch.complex128 if parameter.is_complex() else torch.float64
-
-
-@dataclass
-class _Work:
-    """Every unit's gradient in one batch, a physical batch at a time."""
-
-    model: nn.Module
-    loss_fn: LossFn
-    batch: Any
-    params: dict[str, Tensor]
-    reader: BatchAdapter
-    share: float
-    memory: int
-
-    @property
-    def workspace(self) -> Workspace:
-        """This thread's memory for this model."""
-        if not hasattr(_MEMORY, "workspaces"):
-            _MEMORY.workspaces = WeakKeyDictionary()
-        return _MEMORY.workspaces.setdefault(self.model, Workspace())
-
-    def parts(self, records: Records, *, vectorise: bool) -> Iterator[tuple[Part, dict[str, Contribution], Tensor]]:
-        """Yield (part, contributions by parameter, loss of each row)."""
-        if not len(records.rows):
-            return
-        self._check()
-        if vectorise and self.model not in _NOT_VECTORISABLE:
-            on_cpu = next(iter(self.params.values())).device.type == "cpu"
-            size = self.footprint.at_once(self.memory, on_cpu=on_cpu)
-            parts, started = records.parts(size), False
-            try:
-                for part in parts:
-                    found = self._vectorised(part)
-                    started = True
-                    yield part, *found
-                return
-            except (RuntimeError, NotImplementedError) as error:
-                if started:
-                    raise
-                _warn_once(self.model, error)
-        for part in records.single(self.footprint.at_once(self.memory, on_cpu=True)):
-            yield part, *self._alone(part)
-
-    def _check(self) -> None:
-        """Look for coupled records once for each model and loss."""
-        checked = _CHECKED.setdefault(self.model, set())
-        loss = getattr(self.loss_fn, "__code__", self.loss_fn)
-        if loss not in checked and self.reader.size(self.batch) > 1:
-            with plainly():
-                check_independence(self.model, self.batch, self._losses, adapter=self.reader)
-            checked.add(loss)
-
-    @property
-    def footprint(self) -> Footprint:
-        first = self.reader.select(self.batch, torch.tensor([0]))
-        return footprint(self.model, lambda record: self._losses(self.model, record), first)
-
-    def _losses(self, model: nn.Module, batch: Any) -> Tensor:
-        result = self.loss_fn(model, batch)
-        return result[0] if isinstance(result, tuple) else result
-
-    def _vectorised(self, part: Part) -> tuple[dict[str, Contribution], Tensor]:
-        batch = self.reader.select(self.batch, part.rows)
-        general = _GENERAL.setdefault(self.model, set())
-        while True:
-            tape = Tape(self.params, part.units, self.memory, self.workspace.empty)
-            losses = record_losses(self.model, self._losses, batch, tape, general)
-            try:
-                contributions = tape.collect(losses, self.share)
-            except BypassedError as bypassed:
-                general.update(bypassed.names)
-                continue
-            _warn_general(self.model, tape.general)
-            return contributions, losses.detach()
-
-    def _alone(self, part: Part) -> tuple[dict[str, Contribution], Tensor]:
-        with plainly():
-            losses = self._losses(self.model, self.reader.select(self.batch, part.rows))
-        gradients = torch.autograd.grad(losses.sum() * self.share, list(self.params.values()), allow_unused=True)
-        found: dict[str, Contribution] = {
-            name: Kept((torch.zeros_like(p) if g is None else g)[None])
-            for (name, p), g in zip(self.params.items(), gradients, strict=True)
-        }
-        return found, losses.detach()
-
-
-_MEMORY = threading.local()
-_NOT_VECTORISABLE: WeakSet[nn.Module] = WeakSet()
-_GENERAL: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
-_CHECKED: WeakKeyDictionary[nn.Module, set[object]] = WeakKeyDictionary()
-_WARNED: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
-
-
-def _warn_once(model: nn.Module, error: Exception) -> None:
-    _NOT_VECTORISABLE.add(model)
-    warnings.warn(
-        f"{type(model).__name__} cannot be vectorised over records ({first_line(error)}); "
-        "taking one backward pass per record",
-        stacklevel=6,
-    )
-
-
-def _warn_general(model: nn.Module, general: Mapping[str, str]) -> None:
-    warned = _WARNED.setdefault(model, set())
-    fresh = {name: function for name, function in general.items() if name not in warned}
-    if not fresh:
-        return
-    warned.update(fresh)
-    name, function = next(iter(fresh.items()))
-    owner = type(model.get_submodule(name.rpartition(".")[0])).__name__
-    others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
-    warnings.warn(
-        f"{name!r} ({owner}){others} goes into {function}(), which has no native rule; "
-        "its gradient is made for every record by torch.func (exact, slower)",
-        stacklevel=6,
-    )

@@ -41,8 +41,8 @@ _KNOWN: WeakKeyDictionary[nn.Module, dict[object, Footprint]] = WeakKeyDictionar
 def footprint(model: nn.Module, run: Callable[[Any], Any], record: Any) -> Footprint:
     """Measured by what autograd saves for one record (a batch of size one); cached by model and shapes."""
     params = [p for p in model.parameters() if p.requires_grad]
-    key = tuple((tuple(t.shape), t.dtype) for t in tree_leaves(record) if isinstance(t, Tensor))
-    key = (*key, sum(p.numel() for p in params))
+    shapes = tuple((tuple(t.shape), t.dtype) for t in tree_leaves(record) if isinstance(t, Tensor))
+    key = (shapes, sum(p.numel() for p in params))
     known = _KNOWN.setdefault(model, {})
     if key not in known:
         known[key] = _measure(run, record, params)

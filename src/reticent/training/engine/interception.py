@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 import torch.utils.checkpoint
@@ -18,7 +20,9 @@ from torch.func import vmap
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from reticent.training.engine.by_record import run_by_record
 from reticent.training.engine.call import Bridge, Inputs
+from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.rules import COMPOSITIONS, OF_DATA, RULES
 from reticent.training.engine.rules.convolution import FUNCTIONS, complex_convolution
 from reticent.training.engine.tape import Tape
@@ -26,40 +30,27 @@ from reticent.training.engine.tape import Tape
 Losses = Callable[[nn.Module, Any], Tensor]
 
 
-def record_losses(model: nn.Module, losses: Losses, batch: Any, tape: Tape, general: set[str]) -> Tensor:
-    """Loss of each record of a physical batch (rows first), with what the tape needs for every unit's gradient.
+@dataclass
+class Detours:
+    """What was found out about a model: parts of it that the fast way does not suit."""
 
-    Args:
-        general: names of parameters that go through the general path from the start.
-    """
+    parameters: set[str] = field(default_factory=set)
+    """Parameters that go through the general path from the start."""
+    modules: WeakSet[nn.Module] = field(default_factory=WeakSet)
+    """Modules that run record by record."""
+
+
+def record_losses(model: nn.Module, losses: Losses, batch: Any, tape: Tape, detours: Detours) -> Tensor:
+    """Loss of each record of a physical batch (rows first), with what the tape needs for every unit's gradient."""
 
     def one(record: Any, carrier: Tensor) -> Tensor:
         tape.carrier = carrier
-        values = {name: tape.expanded(raw) if name in general else raw for name, raw in tape.raw.items()}
-        with parameters_replaced(model, tape.own, values), Interceptor(tape):
+        values = {name: tape.expanded(raw) if name in detours.parameters else raw for name, raw in tape.raw.items()}
+        with parameters_replaced(model, tape.own, values), run_by_record(detours.modules, tape), Interceptor(tape):
             return losses(model, tree_map(lambda leaf: leaf.unsqueeze(0), record)).reshape(())
 
     with plainly():
         return vmap(one, randomness="different")(batch, torch.zeros(tape.units.rows))
-
-
-@contextmanager
-def parameters_replaced(model: nn.Module, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with other tensors in the place of its parameters, wherever it holds them."""
-    by_id = {id(p): values[name] for name, p in own.items() if values[name] is not p}
-    places = [
-        (module._parameters, name, parameter)
-        for module in model.modules()
-        for name, parameter in module._parameters.items()
-        if id(parameter) in by_id
-    ]
-    for parameters, name, parameter in places:
-        parameters[name] = by_id[id(parameter)]  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for parameters, name, parameter in places:
-            parameters[name] = parameter
 
 
 class Interceptor(TorchFunctionMode):
@@ -134,8 +125,8 @@ def _never(*_: Any) -> bool:
 def plainly() -> Iterator[None]:
     """Compiled models run as written, and checkpointed blocks without checkpoints: both hide the calls inside."""
     with ExitStack() as stack:
-        torch._C._functorch._set_vmap_fallback_warning_enabled(False)
-        stack.callback(torch._C._functorch._set_vmap_fallback_warning_enabled, True)
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
+        stack.callback(torch._C._functorch._set_vmap_fallback_warning_enabled, True)  # type: ignore[attr-defined]
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_replaced(torch.utils.checkpoint.CheckpointFunction, "apply", _run_now))
         stack.enter_context(

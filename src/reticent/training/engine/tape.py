@@ -18,6 +18,11 @@ from reticent.training.engine.workspace import Empty
 
 _LARGE = 2**14
 """Elements from which an own gradient for every record is slow and large enough to tell the user."""
+_CHEAP = {
+    *("add", "add_", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "mul", "mul_", "__mul__"),
+    *("__rmul__", "__imul__", "div", "__truediv__", "cat", "concat", "where", "stack", "prelu"),
+}
+"""Functions in which every element of the parameter meets one of the data: nothing is lost."""
 
 
 class Tape:
@@ -65,14 +70,18 @@ class Tape:
 
     def note_general(self, func: Any, tensors: list[Tensor]) -> None:
         """A function without a rule takes parameters beside data; large ones are worth a warning."""
-        names = [self._names.get(id(t)) for t in tensors if self.is_tracked(t) and t.numel() >= _LARGE]
-        for name in names:
-            self.general.setdefault(name or "", getattr(func, "__name__", str(func)))
+        function = getattr(func, "__name__", str(func))
+        if function in _CHEAP:
+            return
+        for tensor in tensors:
+            if id(tensor) in self._names and tensor.numel() >= _LARGE:
+                self.general.setdefault(self._names[id(tensor)], function)
 
     def make_rows(self, key: int) -> Tensor:
         """One copy for every row of a tracked value, as a leaf of the graph; to be called below `vmap`."""
-        value = self._tracked[key].detach()
-        self._rows[key] = value.expand(self.units.rows, *value.shape).requires_grad_()
+        if key not in self._rows:
+            value = self._tracked[key].detach()
+            self._rows[key] = value.expand(self.units.rows, *value.shape).requires_grad_()
         return self._rows[key]
 
     def add_factors(self, tracked: Tensor, factors: Factors) -> None:

@@ -21,7 +21,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
         *tensors, (dropout, causal, scale, gqa) = args
-        q, k, v, mask = (_rows_first(t, axis, info.batch_size) for t, axis in zip(tensors, in_dims[:4], strict=True))
+        q, k, v = (_rows_first(t, axis, info.batch_size) for t, axis in zip(tensors[:3], in_dims[:3], strict=True))
+        mask = None if tensors[3] is None else _rows_first(tensors[3], in_dims[3], info.batch_size)
         lead = torch.broadcast_shapes(*(t.shape[:-3] for t in (q, k, v)))
         if mask is not None:
             mask = mask.reshape(len(mask), *[1] * (len(lead) + 3 - mask.ndim), *mask.shape[1:])
@@ -31,9 +32,7 @@ class _Attention(torch.autograd.Function):
         return y.unflatten(0, lead), 0
 
 
-def _rows_first(t: Tensor | None, axis: int | None, rows: int) -> Tensor | None:
-    if t is None:
-        return None
+def _rows_first(t: Tensor, axis: int | None, rows: int) -> Tensor:
     return t.expand(rows, *t.shape) if axis is None else t.movedim(axis, 0)
 
 

@@ -87,7 +87,8 @@ def network(step: Cell, x: Tensor, hx: Any, *options: Any) -> tuple[Tensor, ...]
 def _run(
     step: Cell, x: Tensor, state: tuple[Tensor, ...], weights: Weights, *, backwards: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    w_ih, w_hh, b_ih, b_hh = (*weights, None, None)[:4]
+    w_ih, w_hh, *biases = weights
+    b_ih, b_hh = biases or (None, None)
     gates, outputs = F.linear(x, w_ih, b_ih), []
     for t in reversed(range(len(x))) if backwards else range(len(x)):
         state = step(gates[t], state, w_hh, b_hh)
