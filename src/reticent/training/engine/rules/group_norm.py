@@ -12,6 +12,8 @@ from reticent.training.engine.call import Call, Inputs, take
 
 _forward = torch.ops.aten.native_group_norm
 _backward = torch.ops.aten.native_group_norm_backward
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Of the input, and of scale and shift for each image."""
 
 
 @dataclass
@@ -29,7 +31,7 @@ class GroupNormCall(Call):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `Call`."""
-        x = x.contiguous()
+        x = x.contiguous(memory_format=_format(x))
         n, channels = x.shape[:2]
         y, mean, rstd = _forward(x, self.weight, self.bias, n, channels, prod(x.shape[2:]), self.groups, self.eps)
         return y, (x, mean, rstd)
@@ -40,20 +42,55 @@ class GroupNormCall(Call):
 
     def backward(self, g: Tensor, saved: tuple[Tensor, ...], need_input: bool) -> Tensor | None:
         """See `Call`."""
-        images, mean, rstd = saved
-        n, channels = images.shape[:2]
-        space = prod(images.shape[2:])
-        weight = None if self.weight is None else self.weight.repeat(n)
-        x, scale, shift = _backward(
-            g.contiguous().view(1, n * channels, space), images.view(1, n * channels, space),
-            mean.view(1, -1), rstd.view(1, -1), weight, 1, n * channels, space, n * self.groups,
+        x, mean, rstd = saved
+        g = g.contiguous(memory_format=_format(x))  # the kernel is silently wrong where formats differ
+        backward = self._as_one_image if x.is_contiguous() else self._image_by_image
+        gradient, scale, shift = backward(g, x, mean, rstd, need_input)
+        if self.trains("weight"):
+            self.add_rows("weight", scale)
+        if self.trains("bias"):
+            self.add_rows("bias", shift)
+        return gradient
+
+    def _as_one_image(self, g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, need_input: bool) -> _Gradients:
+        n, channels, space = *x.shape[:2], prod(x.shape[2:])
+        gradient, scale, shift = _backward(
+            g.view(1, n * channels, space), x.view(1, n * channels, space), mean.view(1, -1), rstd.view(1, -1),
+            None if self.weight is None else self.weight.repeat(n), 1, n * channels, space, n * self.groups,
             (need_input, self.trains("weight"), self.trains("bias")),
         )  # fmt: skip
-        if self.trains("weight"):
-            self.add_rows("weight", scale.view(n, channels))
-        if self.trains("bias"):
-            self.add_rows("bias", shift.view(n, channels))
-        return x.view(g.shape) if need_input else None
+        shape = (n, channels)
+        return (
+            gradient.view(x.shape) if need_input else None,
+            scale.view(shape) if self.trains("weight") else None,
+            shift.view(shape) if self.trains("bias") else None,
+        )
+
+    def _image_by_image(self, g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, need_input: bool) -> _Gradients:
+        """Channels-last images cannot be read as one: affine gradients by one call for each."""
+        n, channels, space = *x.shape[:2], prod(x.shape[2:])
+
+        mask = (True, self.trains("weight"), self.trains("bias"))  # without the first, this format's kernel crashes
+        images = [
+            _backward(
+                g[i : i + 1], x[i : i + 1], mean[i : i + 1], rstd[i : i + 1], self.weight, 1, channels, space,
+                self.groups, mask,
+            )
+            for i in range(n)
+        ]  # fmt: skip
+        return (
+            torch.cat([image[0] for image in images]) if need_input else None,
+            torch.stack([image[1] for image in images]) if mask[1] else None,
+            torch.stack([image[2] for image in images]) if mask[2] else None,
+        )
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    """Channels-last for images that are so and not contiguous, else contiguous."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
+    if last is not None and x.is_contiguous(memory_format=last) and not x.is_contiguous():
+        return last
+    return torch.contiguous_format
 
 
 def group_norm(inputs: Inputs) -> tuple[Tensor, Call] | None:
