@@ -66,7 +66,7 @@ def test_each_subject_falls_whole_to_one_rank_and_none_is_left_out(counts, size)
 def test_a_step_is_in_the_journal_before_its_batch_is_drawn(tmp_path):
     found = []
 
-    def draw():
+    def draw(step):
         found.append((tmp_path / "journal").read_text())
         return [7, 8], [0, 1]
 

@@ -30,18 +30,21 @@ def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
         print_warning(weak, UserWarning)
     table = Table("planned", "value", title="Dry run: nothing was trained or charged", title_justify="left")
     privacy = study.privacy
+    kept = f", and {privacy.groups - 1} earlier noises" if privacy.groups > 1 else ""
+    turns = f" of the group whose turn it is (of {privacy.groups})" if privacy.groups > 1 else ""
     rows = {
         "unit of privacy": study.cohort.unit + " (single images, not patients)" * (study.cohort.unit == "record"),
         f"training {study.cohort.unit}s": f"{cost.subjects:,}{'' if cost.exact else ' or so: the split will be drawn'}",
         "steps": f"{privacy.steps:,}",
-        "sampling rate": f"{privacy.sampling_rate:g}, about {cost.records_per_step:.0f} images a step",
+        "sampling rate": f"{privacy.sampling_rate:g}{turns}, about {cost.records_per_step:.0f} images a step",
     }
     if plan.noise_multiplier is None:
         rows["privacy"] = "none (--non-private)"
     else:
+        over = f", correlated over {privacy.groups} steps" if privacy.groups > 1 else ""
         numbers = privacy_numbers(plan.mechanism, privacy.stated_delta)
         rows |= {
-            "noise multiplier": f"{plan.noise_multiplier:.4f}",
+            "noise multiplier": f"{plan.noise_multiplier:.4f}{over}",
             f"epsilon at delta = {privacy.stated_delta:g}": f"{numbers['epsilon']} ({numbers['epsilon'].kind})",
             "mu": f"{numbers['mu']} ({numbers['mu'].kind})",
             "membership advantage": f"{numbers['advantage']} ({numbers['advantage'].kind})",
@@ -50,7 +53,7 @@ def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
         "image size": " x ".join(map(str, cost.image_size)),
         "parameters": f"{cost.parameters:,}",
         "expected time": f"about {_duration(cost.seconds)} on this machine",
-        "expected memory": f"about {cost.memory / 2**20:,.0f} MB for gradients and activations",
+        "expected memory": f"about {cost.memory / 2**20:,.0f} MB for gradients and activations{kept}",
     }
     for name, value in rows.items():
         table.add_row(name, value)

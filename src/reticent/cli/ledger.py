@@ -119,6 +119,6 @@ def _mechanism(entry: Entry) -> str:
 def _constants(mechanism: dict[str, Any]) -> list[str]:
     if "mechanisms" in mechanism:
         return [text for part in mechanism["mechanisms"] for text in _constants(part)]
-    names = {"noise_multiplier": "noise", "sampling_rate": "rate", "steps": "steps"}
+    names = {"noise_multiplier": "noise", "sampling_rate": "rate", "bands": "bands", "steps": "steps"}
     values = [f"{short} {mechanism[name]:.4g}" for name, short in names.items() if name in mechanism]
     return [", ".join(values) or mechanism["type"]]

@@ -43,8 +43,16 @@ def command(
     unit: Annotated[
         str | None, Option(help="subject (patient, default) or record.", rich_help_panel=_STUDY, show_default=False)
     ] = None,
+    noise: Annotated[
+        str | None, Option(help="independent (default), or banded: correlated over steps.", rich_help_panel=_STUDY)
+    ] = None,
+    bands: Annotated[
+        int | None,
+        Option(help="Steps that banded noise is correlated over, and groups that take turns.", rich_help_panel=_STUDY),
+    ] = None,
     sampling_rate: Annotated[
-        float | None, Option(help="Chance of each subject at each step (0.2).", rich_help_panel=_STUDY)
+        float | None,
+        Option(help="Chance of each subject at each step (0.2); if banded, at its turns.", rich_help_panel=_STUDY),
     ] = None,
     steps: Annotated[int | None, Option(help="Steps (100).", rich_help_panel=_STUDY)] = None,
     max_norm: Annotated[float | None, Option(help="Clip norm of a subject (1).", rich_help_panel=_STUDY)] = None,

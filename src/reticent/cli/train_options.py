@@ -18,8 +18,8 @@ _PLACES = {
     **{
         name: ("privacy", name)
         for name in (
-            "epsilon", "delta", "mu", "advantage", "noise_multiplier", "non_private", "sampling_rate", "steps",
-            "max_norm", "max_records_per_subject", "batch_size", "budget", "seed",
+            "epsilon", "delta", "mu", "advantage", "noise_multiplier", "non_private", "noise", "bands",
+            "sampling_rate", "steps", "max_norm", "max_records_per_subject", "batch_size", "budget", "seed",
         )
     },
     "model": ("model", "name"),
@@ -45,6 +45,8 @@ def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
     given = {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
     if from_file and given.keys() & set(_TARGETS):
         values["privacy"] = {k: v for k, v in values.get("privacy", {}).items() if k not in _TARGETS}
+    if given.get("noise") == "independent":
+        values.get("privacy", {}).pop("bands", None)
     for name, value in given.items():
         section, key = _PLACES[name]
         values.setdefault(section, {})[key] = _parse(name, value)

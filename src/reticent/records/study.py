@@ -49,12 +49,16 @@ class PrivacyOptions(_Options):
     advantage: Fraction | None = None
     noise_multiplier: Annotated[float, Field(ge=0.01, le=1000)] | None = None
     non_private: bool = False
+    noise: Literal["independent", "banded"] = "independent"
+    """"banded": correlated over `bands` steps, and subjects sampled in `bands` groups that take turns."""
+    bands: Count | None = None
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Chance of a subject at each step; with banded noise, at each step that is its group's turn."""
     steps: Count = 100
     max_norm: Positive = 1.0
     max_records_per_subject: Count = 4
     batch_size: Positive | None = None
-    """Expected subjects per step as a declared constant; None: sampling rate times the number of training subjects."""
+    """Expected subjects per step as a declared constant; None: sampling rate times training subjects / bands."""
     budget: str | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     """Replaces the cryptographic source by a seeded one: for tests, never releasable."""
@@ -73,6 +77,27 @@ class PrivacyOptions(_Options):
         if self.epsilon is not None and self.delta is None:
             raise ValueError("--epsilon needs --delta, the probability the guarantee may fail with (below 1/subjects)")
         return self
+
+    @model_validator(mode="after")
+    def _whole_noise(self) -> Self:
+        if (self.noise == "banded") != (self.bands is not None):
+            raise ValueError(
+                "--noise banded and --bands (steps that the noise is correlated over) go together: say both or neither"
+            )
+        if self.bands is not None and self.bands > self.steps:
+            raise ValueError(
+                f"--bands {self.bands} is more than --steps {self.steps}: some never have a turn; lower --bands"
+            )
+        if self.noise == "banded" and self.non_private:
+            raise ValueError(
+                "--noise banded chooses how the noise is drawn; --non-private has none: leave one of them out"
+            )
+        return self
+
+    @property
+    def groups(self) -> int:
+        """Groups of subjects that take turns, and steps that the noise is correlated over; 1 without bands."""
+        return self.bands or 1
 
     @property
     def stated_delta(self) -> float:
@@ -136,6 +161,8 @@ class Study(_Options):
         """SHA-256 of all options but the cohort's location: what a resumed run must not have changed."""
         data = self.model_dump(mode="json")
         del data["cohort"]["uri"]
+        if self.privacy.noise == "independent":  # as before there was a choice: ledgers hold such digests
+            del data["privacy"]["noise"], data["privacy"]["bands"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def public_part(self) -> dict[str, Any]:

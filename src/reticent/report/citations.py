@@ -62,6 +62,26 @@ _SUBSAMPLED_ACCOUNTING = """\
   year      = {2020}
 }"""
 
+_BANDED = """\
+@inproceedings{choquette2023amplified,
+  title     = {(Amplified) Banded Matrix Factorization: A unified approach to private training},
+  author    = {Choquette-Choo, Christopher A. and Ganesh, Arun and McKenna, Ryan and McMahan, H. Brendan and Rush, Keith and Thakurta, Abhradeep Guha and Xu, Zheng},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {36},
+  year      = {2023},
+  eprint    = {2306.08153},
+  archiveprefix = {arXiv}
+}"""  # noqa: E501
+
+_BANDED_TOEPLITZ = """\
+@misc{mckenna2024scaling,
+  title  = {Scaling up the Banded Matrix Factorization Mechanism for Differentially Private {ML}},
+  author = {McKenna, Ryan},
+  year   = {2024},
+  eprint = {2405.15913},
+  archiveprefix = {arXiv}
+}"""
+
 _GROUP_NORM = """\
 @inproceedings{wu2018group,
   title     = {Group Normalization},
@@ -121,8 +141,10 @@ def _entries(run: RunFolder) -> Iterator[str]:
     yield _TOOL
     if not study.privacy.non_private:
         yield from (_DPSGD, _GAUSSIAN_DP, _CONNECT_THE_DOTS)
-        if run.statement().sampling == "poisson":
+        if run.statement().sampling in ("poisson", "cyclic-poisson"):
             yield _SUBSAMPLED_ACCOUNTING
+        if run.statement().sampling == "cyclic-poisson":
+            yield from (_BANDED, _BANDED_TOEPLITZ)
     if study.model.name == "default":
         yield from (_GROUP_NORM, _SCALE_NORM, _SMOOTH_NET)
     if _is_medmnist(study.cohort.uri):

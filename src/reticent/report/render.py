@@ -40,6 +40,7 @@ def render_report(run: RunFolder) -> str:
             statement=statement,
             verdict=wording.verdict(statement),
             unit="patient" if statement.unit == "subject" else "record",
+            sampling=wording.sampling(statement.sampling, "patient" if statement.unit == "subject" else "record"),
             smallest_group=SMALLEST_GROUP,
             attack_rates=wording.attack_rates(statement),
             tradeoff=_tradeoff(statement),

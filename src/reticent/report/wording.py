@@ -62,6 +62,15 @@ def kind(value: Number) -> str:
     return f"{value.kind}; at least {-round_up(-value.lower, 3):g}"
 
 
+def sampling(scheme: str, unit: Literal["patient", "record"]) -> str:
+    """How the batches were drawn; schemes without a description are named as they are."""
+    if scheme == "poisson":
+        return f"Poisson: every {unit} is drawn independently at each step"
+    if scheme == "cyclic-poisson":
+        return f"Cyclic Poisson: {unit}s take turns in groups; every {unit} is drawn independently at its group's turns"
+    return scheme
+
+
 @dataclass(frozen=True)
 class AttackRate:
     """At a false-alarm rate, the most that any attack can find, both in per cent."""

@@ -16,6 +16,7 @@ from reticent.training.task import Task
 from reticent.training.train import check_study
 
 _SAMPLE = 32
+_EARLIER_NOISE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,19 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
         seconds.append(time.perf_counter() - began)
     privacy = study.privacy
     subjects = data.subjects("train")
-    records = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
+    drawn = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
+    records = drawn / privacy.groups
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     each = footprint(model, lambda record: loss_fn(model, record), tree_map(lambda leaf: leaf[:1], batch))
+    at_once = min(each.at_once(cap, on_cpu=True), max(records, 1))
     return Cost(
         subjects=len(subjects),
         exact=split_key is not None or all(entry.split is not None for entry in cohort.entries),
         records_per_step=records,
         image_size=data.image_size,
-        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=parameters,
         seconds=min(seconds) / _SAMPLE * records * privacy.steps,
-        memory=round(min(each.at_once(cap, on_cpu=True), max(records, 1)) * each.each),
+        memory=round(at_once * each.each) + (privacy.groups - 1) * parameters * _EARLIER_NOISE_BYTES,
     )
 
 

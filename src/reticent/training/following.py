@@ -43,6 +43,10 @@ class FollowedJournal:
 class NoLedger:
     """Stands where rank 0 has the ledger."""
 
+    def derive_key(self, purpose: str) -> bytes:
+        """A key that nothing is drawn with: batches are rank 0's."""
+        return purpose.encode()
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -93,10 +97,15 @@ def led_by_rank_zero(begin: Callable[Concatenate[type[R], P], R]) -> Callable[Co
 
 
 def next_batch(
-    ranks: Ranks, journal: Any, draw: Callable[[], tuple[list[int], list[int]]]
+    ranks: Ranks, journal: Any, draw: Callable[[int], tuple[list[int], list[int]]]
 ) -> tuple[int, list[int], list[int]]:
     """Spend a step and then draw its batch, both on rank 0; its index, and this rank's records with their units."""
-    index, (records, units) = ranks.first(lambda: (journal.start_step(), draw()))
+
+    def spend() -> tuple[int, tuple[list[int], list[int]]]:
+        step = journal.start_step()
+        return step, draw(step)
+
+    index, (records, units) = ranks.first(spend)
     journal.started = index + 1
     return index, *share(records, units, ranks.rank, ranks.size)
 

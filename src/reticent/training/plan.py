@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reticent.accounting import (
     AdvantageTarget,
+    BandedGaussian,
     Composition,
     EpsilonTarget,
     Gaussian,
@@ -72,7 +73,9 @@ def _target(study: Study) -> Target:
 
 def _mechanism(study: Study, noise_multiplier: float, count_noise: float | None) -> Mechanism:
     privacy, unit = study.privacy, study.cohort.unit
-    training = SubsampledGaussian(noise_multiplier, privacy.sampling_rate, privacy.steps, unit=unit)
+    training: Mechanism = SubsampledGaussian(noise_multiplier, privacy.sampling_rate, privacy.steps, unit=unit)
+    if privacy.groups > 1:  # one group is DP-SGD, and is recorded as such
+        training = BandedGaussian(noise_multiplier, privacy.groups, privacy.sampling_rate, privacy.steps, unit=unit)
     if count_noise is None:
         return training
     return Composition((Gaussian(count_noise, unit=unit), training))

@@ -22,13 +22,14 @@ from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Budget, Ledger, ledger_path
 from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_run_id, now, write_file
+from reticent.training.banded_noise import banded_noise
 from reticent.training.class_counts import counted_weights
 from reticent.training.continuation import continue_run
+from reticent.training.cyclic_sampling import cyclic_sampler
 from reticent.training.engine import ClippedGrad
 from reticent.training.following import led_by_rank_zero, next_batch
-from reticent.training.noise import RandomSource, SeededSource, SystemSource, gaussian_noise
+from reticent.training.noise import RandomSource, SeededSource, SystemSource
 from reticent.training.plan import Plan, make_plan
-from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.ranks import ALONE, Ranks
@@ -67,11 +68,11 @@ class Step:
                 the model wrote into a buffer or a frozen parameter.
             RuntimeError: this step's noise was used before; a batch is released once.
         """
-        run, privacy = self._run, self._run.plan.study.privacy
+        run, privacy, noise = self._run, self._run.plan.study.privacy, self._run.noise
         if self._noised:
             raise RuntimeError("this step was privatised before; a batch is released once")
         sensitivity = gradients.sensitivity(run.plan.mechanism.neighbouring_relation)
-        if run.plan.noise_multiplier is None:
+        if noise is None:
             raise InputError("the study says --non-private: there is no noise to add")
         if not sensitivity <= privacy.max_norm * (1 + 1e-6):
             raise InputError(f"gradients clipped to {sensitivity:g}, but the study accounts for {privacy.max_norm:g}")
@@ -82,10 +83,9 @@ class Step:
             )
         run.require_unwritten(model, gradients.sum)
         self._noised = True
-        std = run.plan.noise_multiplier * privacy.max_norm
 
-        def privatised(total: Tensor) -> Tensor:
-            return (total + gaussian_noise(total, std, run.source)) / run.batch_size
+        def privatised(name: str, total: Tensor) -> Tensor:
+            return (total + noise.draw(self.index, name, total)) / run.batch_size
 
         set_gradients(model, gradients.sum, privatised, run.ranks)
 
@@ -107,7 +107,11 @@ class PrivateRun:
         self._fixed: dict[str, Tensor] | None = None
         seed = plan.study.privacy.seed
         self.source: RandomSource = SystemSource() if seed is None else SeededSource(seed, self.journal.started)
-        self._records_of = list(data.subjects("train").values())
+        self._subjects = data.subjects("train")
+        privacy, groups = plan.study.privacy, f"groups of run {self.state.run}"
+        key = ledger.derive_key(groups) if seed is None else b"groups of seed %d" % seed
+        self.sampler = cyclic_sampler(self._subjects, privacy, key)
+        self.noise = banded_noise(plan, self.source)
 
     @classmethod
     @led_by_rank_zero
@@ -229,14 +233,14 @@ class PrivateRun:
     def batch_size(self) -> float:
         """Expected subjects per step: a constant, never the size of the batch drawn."""
         privacy = self.plan.study.privacy
-        return privacy.batch_size or privacy.sampling_rate * len(self._records_of)
+        return privacy.batch_size or privacy.sampling_rate * len(self._subjects) / privacy.groups
 
     def steps(self) -> Iterator[Step]:
         """The steps that are left; each is durably spent before its batch is drawn."""
-        privacy = self.plan.study.privacy
-        sampler = SubjectSampler(self._records_of, privacy.sampling_rate, privacy.max_records_per_subject)
         while self.journal.started < self.journal.planned:
-            index, records, units = next_batch(self.ranks, self.journal, lambda: sampler.draw(self.source))
+            index, records, units = next_batch(
+                self.ranks, self.journal, lambda step: self.sampler.draw(step, self.source)
+            )
             yield Step(index, records, torch.tensor(units, dtype=torch.long), self)
             self._progress("Training", index + 1, self.journal.planned)
 
@@ -279,7 +283,7 @@ class PrivateRun:
         self.folder.write_metrics(metrics)
         values = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
         stored = safetensors.torch.save(values)
-        subjects = len(self._records_of)
+        subjects = len(self._subjects)
         statement = make_statement(self.plan, self.state, self.source, subjects=subjects, weights=stored)
         self.folder.publish(statement, study, lambda path: path.write_bytes(stored))
         anchors = (*self.state.anchors, *self._settle())

@@ -73,9 +73,9 @@ def reshard(model: nn.Module) -> None:
 
 
 def set_gradients(
-    model: nn.Module, sums: Mapping[str, Tensor], privatised: Callable[[Tensor], Tensor], ranks: Ranks
+    model: nn.Module, sums: Mapping[str, Tensor], privatised: Callable[[str, Tensor], Tensor], ranks: Ranks
 ) -> None:
-    """Set the `.grad` of every parameter in `sums` to `privatised` (sum over ranks), computed once, on rank 0.
+    """Set the `.grad` of every parameter in `sums` to `privatised` (name, sum over ranks), computed once, on rank 0.
 
     Args:
         sums: this rank's share, float64, by name in `model.named_parameters()`, of the parameters' whole shapes.
@@ -86,7 +86,7 @@ def set_gradients(
         if name not in sums:
             continue
         total = ranks.total(sums[name].to(torch.float64))  # rounded only once the noise is in
-        value = (privatised(total) if ranks.leads else total).to(parameter.device, parameter.dtype)
+        value = (privatised(name, total) if ranks.leads else total).to(parameter.device, parameter.dtype)
         parameter.grad = _like(ranks.spread(value), parameter)
 
 

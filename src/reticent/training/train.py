@@ -21,7 +21,6 @@ from reticent.training.engine import LossFn, check_independence, clipped_grad, f
 from reticent.training.held_out import held_out_metrics
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
-from reticent.training.poisson_sampling import SubjectSampler
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
 from reticent.training.ranks import join_ranks
@@ -169,19 +168,17 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
 def _twin(run: PrivateRun, progress: Progress) -> tuple[SplitMetrics, ...]:
     """Metrics of the same training without clipping and noise; its weights are not kept."""
     study = run.plan.study
-    subjects = run.data.subjects("train")
     model = new_model(study, run.task, run.data.channels, run.data.image_size).train()
     loss_fn = run.task.loss_fn(run.state.class_weights)
     optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
-    privacy, source, memory = study.privacy, SystemSource(), study.training.memory_mb * 2**20
-    sampler = SubjectSampler(list(subjects.values()), privacy.sampling_rate, privacy.max_records_per_subject)
-    for index in range(privacy.steps):
+    steps, source, memory = study.privacy.steps, SystemSource(), study.training.memory_mb * 2**20
+    for index in range(steps):
         _set_rate(optimiser, scheduled_rate(study, index))
-        batch = _augmented(study, run.data.batch(*sampler.draw(source)))
+        batch = _augmented(study, run.data.batch(*run.sampler.draw(index, source)))
         _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
         optimiser.step()
         average.update(model)
-        progress("Training the non-private twin", index + 1, privacy.steps)
+        progress("Training the non-private twin", index + 1, steps)
     model.load_state_dict(average.values)
     return held_out_metrics(model, run.data, run.task)
 

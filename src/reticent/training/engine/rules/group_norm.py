@@ -46,9 +46,9 @@ class GroupNormCall(Call):
         g = g.contiguous(memory_format=_format(x))  # the kernel is silently wrong where formats differ
         backward = self._as_one_image if x.is_contiguous() else self._image_by_image
         gradient, scale, shift = backward(g, x, mean, rstd, need_input)
-        if self.trains("weight"):
+        if scale is not None:
             self.add_rows("weight", scale)
-        if self.trains("bias"):
+        if shift is not None:
             self.add_rows("bias", shift)
         return gradient
 
