@@ -48,6 +48,10 @@ class Factors(Protocol):
         """Ways of making all units' gradients, by name; the first is the static choice."""
 
     @property
+    def device(self) -> torch.device:
+        """Where they are."""
+
+    @property
     def prefers_ghost(self) -> bool | None:
         """Whether the static rule takes ghost norms; None: there are none for these factors."""
 

@@ -85,13 +85,15 @@ def _fastest(factors: Factors, fits: bool) -> str:
     if len(names) == 1:
         return names[0]
     factors, workspace = factors.first(_TRIED_UNITS), Workspace()
-    ones = torch.ones(len(factors.units), dtype=torch.float64)
+    ones = torch.ones(len(factors.units), dtype=torch.float64, device=factors.device)
     best, found = float("inf"), names[0]
     for name in names:
         shortest, spent = float("inf"), 0.0
         for _ in range(_REPEATS):  # the first one also makes room and warms up
             began = time.perf_counter()
             _carry_out(factors, name, workspace.empty).weighted(ones)
+            if ones.is_cuda:
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - began
             workspace.release()
             shortest, spent = min(shortest, seconds), spent + seconds
