@@ -1,5 +1,8 @@
 """The model is as it was, whatever happened inside: parameters, attributes, hooks, buffers, and the library itself."""
 
+import copy
+import warnings
+
 import pytest
 import torch
 import torch.utils.checkpoint as checkpoints
@@ -113,6 +116,31 @@ def test_nothing_is_left_on_the_model_or_the_library(error, where, memory):
 
 def raise_(error):
     raise error
+
+
+class Remembers(nn.Linear):
+    """Stores what it saw, as attention layers do with their maps, and counts its calls."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen = y = super().forward(x)
+        self.history = [*getattr(self, "history", []), y]
+        return y * (1.0 if self.vectorised or y.sum().item() else 2.0)
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_tensors_that_a_forward_pass_stores_are_taken_back(vectorised):
+    model = Remembers(4, 2)
+    model.vectorised, model.history = vectorised, []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clipped_grad(model, weighted_outputs, {"x": torch.randn(3, 4)}, max_norm=1.0)
+    assert not hasattr(model, "seen")
+    assert model.history == []
+    assert model.calls > 0
+    copy.deepcopy(model)
 
 
 def test_ordinary_training_goes_on_as_before():

@@ -19,7 +19,12 @@ from reticent.training.engine.batches import BatchAdapter, Part, Records, TreeAd
 from reticent.training.engine.clip_factors import Clipping, Policy, make_policy
 from reticent.training.engine.contributions import Contribution, Kept
 from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, footprint
-from reticent.training.engine.independence import check_independence, refuse_coupling_layers, unwritten
+from reticent.training.engine.independence import (
+    attributes_restored,
+    check_independence,
+    refuse_coupling_layers,
+    unwritten,
+)
 from reticent.training.engine.interception import parameters_replaced, plainly, record_losses
 from reticent.training.engine.tape import BypassedError, Tape
 from reticent.training.sharding import local_model, outer_names
@@ -113,7 +118,7 @@ def clipped_grad(
         total = _Total(params, policy, names, torch.zeros(records.n_units, device=device))
         losses = torch.zeros(n_rows, device=device)
         work = _Work(inner, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
-        with unwritten(inner):
+        with unwritten(inner), attributes_restored(inner):
             for part, contributions, values in work.parts(records, vectorise=adapter is None):
                 losses[part.rows.to(device)] = values.to(losses)
                 total.add(part, contributions)
