@@ -148,6 +148,27 @@ def test_a_unit_that_is_not_finite_contributes_exactly_zero_through_every_rule(n
         assert all((value == 0).all() for value in alone.sum.values())
 
 
+NARROW = {
+    "linear": (lambda: nn.Linear(8, 4, bias=False), (8,)),
+    "convolution": (lambda: nn.Conv1d(8, 4, 1, bias=False), (8, 1)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("build", "shape"), NARROW.values(), ids=NARROW)
+def test_in_16_bits_gradients_and_their_norms_are_float32(build, shape, dtype):
+    """Every entry of the gradient is a product that 16 bits would round down by up to half of their last place."""
+    model, value = build().to(dtype), 1 + (31 / 512 if dtype == torch.float16 else 9 / 128)
+    slope = 1 + (33 / 1024 if dtype == torch.float16 else 7 / 128)
+    x = torch.full((2, *shape), value, dtype=dtype)
+    with strategy("bmm"):
+        found = clipped_grad(model, lambda m, b: slope * m(b["x"]).float().flatten(1).sum(1), {"x": x}, max_norm=1e6)
+    norms = torch.full((2,), value * slope * 32**0.5)
+    torch.testing.assert_close(found.norms, norms, rtol=1e-6, atol=0)
+    total = found.sum["weight"].flatten()
+    torch.testing.assert_close(total, torch.full_like(total, 2 * value * slope), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_with_dropout_every_unit_stays_within_its_norm(dtype):
     torch.manual_seed(0)
