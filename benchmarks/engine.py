@@ -28,13 +28,14 @@ from torch.func import functional_call, grad, vmap
 from engine_models import MODELS, losses, make
 from reticent.training import clipped_grad
 
-PEER_EVERY = 4
+PEER_EVERY = 7
 TABLE = [
     *((name, 64) for name in ("ResNet-9", "WRN-16-4", "ViT", "3-D CNN", "MONAI 3-D BasicUNet", "MONAI 3-D SegResNet")),
     *(("ResNet-9", 256), ("3-D CNN", 256)),
     *(("ResNet-9", 16), ("ResNet-9, half width", 64), ("WRN-10-4", 64), ("WRN-22-4", 64)),
 ]
 FEW_ROUNDS = TABLE[8:]
+BOTH_FORMATS = ("ResNet-9", "WRN-16-4", "3-D CNN")
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 Step = Callable[[], None]
 
@@ -140,9 +141,10 @@ def _formatted(
 def measure(name: str, size: int, rounds: int) -> dict[str, Any]:
     """Median milliseconds and ratio to ordinary training in the same round, with the middle 80 % of rounds."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    small = size == 64 and (name, size) not in FEW_ROUNDS
+    full = size == 64 and (name, size) not in FEW_ROUNDS
+    chosen = {key: build for key, build in ENGINES.items() if "last" not in key or (full and name in BOTH_FORMATS)}
     steps, refused = {}, {}
-    for engine, build in {**ENGINES, **(PEERS if small else {})}.items():
+    for engine, build in {**chosen, **(PEERS if full else {})}.items():
         try:
             steps[engine] = build(name, size)
             steps[engine]()
@@ -213,7 +215,7 @@ def main() -> None:
     chosen = [row for row in TABLE if not options.only or row[0] in options.only]
     results: dict[str, Any] = {"threads": options.threads, "torch": torch.__version__, "times": [], "memory": []}
     for name, size in chosen:
-        rounds = max(1, options.rounds // 4) if (name, size) in FEW_ROUNDS else options.rounds
+        rounds = max(1, options.rounds // (4 if (name, size) in FEW_ROUNDS else 2 if size > 64 else 1))
         results["times"].append(measure(name, size, rounds))
         print(json.dumps(results["times"][-1]), flush=True)
         options.out.write_text(json.dumps(results, indent=1))

@@ -29,9 +29,14 @@ def to_private(model: nn.Module) -> nn.Module:
     Raises:
         InputError: a lazy layer has no shape yet.
     """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+            raise InputError(f"layer {name!r} ({type(module).__name__}) has no shape yet; run the model once first")
     converted = copy.deepcopy(model)
-    for name, module in list(converted.named_modules()):
-        replacement = _replacement(name, module)
+    places = list(converted.named_modules(remove_duplicate=False))
+    replacements = {module: _replacement(module) for _, module in places}
+    for name, module in places:
+        replacement = replacements[module]
         if replacement is None:
             continue
         replacement.train(module.training)
@@ -42,9 +47,7 @@ def to_private(model: nn.Module) -> nn.Module:
     return converted
 
 
-def _replacement(name: str, module: nn.Module) -> nn.Module | None:
-    if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
-        raise InputError(f"layer {name!r} ({type(module).__name__}) has no shape yet; run the model once first")
+def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, _BatchNorm):
         return _group_norm(module)
     if isinstance(module, _InstanceNorm) and module.track_running_stats:

@@ -17,7 +17,7 @@ from reticent.training.engine.batches import BatchAdapter, Part, TreeAdapter, re
 from reticent.training.engine.clip_factors import Clipping, Policy, make_policy
 from reticent.training.engine.contributions import Contribution, Kept
 from reticent.training.engine.footprint import DEFAULT_MEMORY
-from reticent.training.engine.independence import refuse_coupling_layers, unwritten
+from reticent.training.engine.independence import attributes_restored, refuse_coupling_layers, unwritten
 from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.unit_gradients import LossFn, UnitGradients
 from reticent.training.sharding import local_model, outer_names
@@ -110,7 +110,7 @@ def clipped_grad(
         total = _Total(params, policy, names, torch.zeros(records.n_units, device=device))
         losses = torch.zeros(n_rows, device=device)
         work = UnitGradients(inner, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
-        with unwritten(inner):
+        with unwritten(inner), attributes_restored(inner):
             for part, contributions, values in work.parts(records):
                 losses[part.rows.to(device)] = values.to(losses)
                 total.add(part, contributions)

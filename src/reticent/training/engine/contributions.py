@@ -130,7 +130,7 @@ def gram_squares(a: Tensor, g: Tensor) -> Tensor:
     than 5e-5 are redone from the gradient itself in float64.
     """
     left, right = a.mH @ a, g.mH @ g
-    squares = (left * right.conj()).real.flatten(1).sum(1).double()
+    squares = (left * right).real.flatten(1).sum(1).double()
     diagonals = [m.diagonal(dim1=-2, dim2=-1).real.flatten(1).sum(1).double() for m in (left, right)]
     doubtful = ~(squares * _GHOST_ACCURACY > diagonals[0] * diagonals[1] * _GHOST_ROUNDING)
     if a.dtype not in (torch.float64, torch.complex128) and doubtful.any():

@@ -108,6 +108,28 @@ def unwritten(model: nn.Module, *, parameters: bool = False) -> Iterator[None]:
     )
 
 
+@contextmanager
+def attributes_restored(model: nn.Module) -> Iterator[None]:
+    """Take back what the forward pass stores on modules (attention maps, a codebook's perplexity): it is private.
+
+    Inside `vmap` such tensors are also of no use later: they cannot be printed, copied or saved.
+    """
+    kept = [(vars(module), dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for now, before in kept:
+            for name in [name for name, value in now.items() if value is not before.get(name) and _has_tensor(value)]:
+                if name in before:
+                    now[name] = before[name]
+                else:
+                    del now[name]
+
+
+def _has_tensor(tree: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(tree))
+
+
 def _same(a: Tensor | None, b: Tensor) -> bool:
     return a is not None and a.shape == b.shape and bool(torch.equal(a, b))
 

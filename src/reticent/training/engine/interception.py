@@ -81,17 +81,19 @@ class Interceptor(TorchFunctionMode):
             with self:
                 return _unguarded(func)(*args, **kwargs)
         if all(self.tape.is_tracked(t) or self.tape.is_constant(t) for t in tensors):
-            return self._made_of_parameters(func, args, kwargs)
+            return self._made_of_parameters(func, args, kwargs, tensors)
         self.tape.note_general(func, tensors)
         return func(*self._expanded(args), **self._expanded(kwargs))
 
     def _expanded(self, tree: Any) -> Any:
         return tree_map(lambda v: self.tape.expanded(v) if self.tape.is_tracked(v) else v, tree)
 
-    def _made_of_parameters(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _made_of_parameters(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
+    ) -> Any:
         made = func(*args, **kwargs)
         for value in _tensors(made):
-            self.tape.track(value)
+            self.tape.track(value, tensors)
         return made
 
 

@@ -37,6 +37,7 @@ class Tape:
         """Large parameters that went into a function without a rule, and the function's name; for the warning."""
         self._tracked = {id(t): t for t in self.raw.values()}
         self._names = {id(t): name for name, t in self.raw.items()}
+        self._origins = dict(self._names)
         self._uses: dict[int, int] = defaultdict(int)
         self._waiting: dict[int, list[Factors]] = defaultdict(list)
         self._done: dict[int, list[Contribution]] = defaultdict(list)
@@ -51,10 +52,11 @@ class Tape:
         """Whether this is the same for all records and not trained."""
         return not (value.requires_grad or torch._C._functorch.is_batchedtensor(value))
 
-    def track(self, value: Any) -> None:
+    def track(self, value: Any, made_of: list[Tensor]) -> None:
         """Take note of a value made from tracked ones alone."""
         if isinstance(value, Tensor) and value.requires_grad:
             self._tracked[id(value)] = value
+            self._origins[id(value)] = next(self._origins[id(t)] for t in made_of if self.is_tracked(t))
 
     def count_use(self, tracked: Tensor) -> None:
         """A native call uses this value; its gradients are complete when as many parts arrived."""
@@ -74,8 +76,8 @@ class Tape:
         if function in _CHEAP:
             return
         for tensor in tensors:
-            if id(tensor) in self._names and tensor.numel() >= _LARGE:
-                self.general.setdefault(self._names[id(tensor)], function)
+            if self.is_tracked(tensor) and tensor.numel() >= _LARGE:
+                self.general.setdefault(self._origins[id(tensor)], function)
 
     def make_rows(self, key: int) -> Tensor:
         """One copy for every row of a tracked value, as a leaf of the graph; to be called below `vmap`."""

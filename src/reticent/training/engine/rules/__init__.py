@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reticent.training.engine.call import Call, Inputs
-from reticent.training.engine.rules import attention, convolution, embedding, group_norm, layer_norm, linear, recurrent
+from reticent.training.engine.rules import (
+    attention,
+    convolution,
+    embedding,
+    group_norm,
+    layer_norm,
+    linear,
+    prelu,
+    recurrent,
+)
 
 Rule = Callable[[Inputs], "tuple[Tensor, Call] | None"]
 
@@ -28,9 +37,11 @@ RULES: dict[Callable[..., Any], Rule] = {
 }
 """Library function to the rule that takes its place, if the arguments suit the rule."""
 
-COMPOSITIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    function: partial(recurrent.network, step) for function, step in recurrent.NETWORKS.items()
-} | {function: partial(recurrent.cell, step) for function, step in recurrent.CELLS.items()}
+COMPOSITIONS: dict[Callable[..., Any], Callable[..., Any]] = (
+    {function: partial(recurrent.network, step) for function, step in recurrent.NETWORKS.items()}
+    | {function: partial(recurrent.cell, step) for function, step in recurrent.CELLS.items()}
+    | {torch.prelu: prelu.prelu}
+)
 """Library function to the same made of functions that have rules."""
 
 OF_DATA: dict[Callable[..., Any], Callable[..., Any]] = {F.scaled_dot_product_attention: attention.attention}

@@ -12,6 +12,7 @@ from reticent.training.engine.call import Call, Inputs, take
 
 _forward = torch.ops.aten.native_group_norm
 _backward = torch.ops.aten.native_group_norm_backward
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 """Of the input, and of scale and shift for each image."""
 
@@ -31,7 +32,7 @@ class GroupNormCall(Call):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `Call`."""
-        x = x.contiguous(memory_format=_format(x))
+        x = _laid_out(x, _is_last(x))
         n, channels = x.shape[:2]
         y, mean, rstd = _forward(x, self.weight, self.bias, n, channels, prod(x.shape[2:]), self.groups, self.eps)
         return y, (x, mean, rstd)
@@ -43,7 +44,7 @@ class GroupNormCall(Call):
     def backward(self, g: Tensor, saved: tuple[Tensor, ...], need_input: bool) -> Tensor | None:
         """See `Call`."""
         x, mean, rstd = saved
-        g = g.contiguous(memory_format=_format(x))  # the kernel is silently wrong where formats differ
+        g = _laid_out(g, _is_last(x))  # the kernel is silently wrong where formats differ
         backward = self._as_one_image if x.is_contiguous() else self._image_by_image
         gradient, scale, shift = backward(g, x, mean, rstd, need_input)
         if scale is not None:
@@ -85,12 +86,19 @@ class GroupNormCall(Call):
         )
 
 
-def _format(x: Tensor) -> torch.memory_format:
-    """Channels-last for images that are so and not contiguous, else contiguous."""
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
-    if last is not None and x.is_contiguous(memory_format=last) and not x.is_contiguous():
-        return last
-    return torch.contiguous_format
+def _laid_out(x: Tensor, last: bool) -> Tensor:
+    """Channels-last with the strides that the kernel expects also along axes of length 1, or contiguous."""
+    if not last:
+        return x.contiguous()
+    x = x.contiguous(memory_format=_CHANNELS_LAST[x.ndim])
+    channels, space = x.shape[1], x.shape[2:]
+    steps = [channels * prod(space[axis + 1 :]) for axis in range(len(space))]
+    return x.as_strided(x.shape, (channels * prod(space), 1, *steps))
+
+
+def _is_last(x: Tensor) -> bool:
+    memory_format = _CHANNELS_LAST.get(x.ndim)
+    return memory_format is not None and x.is_contiguous(memory_format=memory_format) and not x.is_contiguous()
 
 
 def group_norm(inputs: Inputs) -> tuple[Tensor, Call] | None:
