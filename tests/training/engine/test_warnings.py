@@ -76,7 +76,17 @@ class Opaque(torch.autograd.Function):
         return g * weight, (g * x).sum(0)
 
 
+def with_own_gradient(m, x):
+    """An energy's gradient by its input, as in score networks and gradient penalties."""
+    h = m.first(x)
+    (slope,) = torch.autograd.grad(m.second(h.tanh()).sum(), h, create_graph=True)
+    return slope
+
+
 NOT_VECTORISABLE = {
+    "gradients inside the forward pass": (
+        lambda: Forward(with_own_gradient, first=nn.Linear(4, 3), second=nn.Linear(3, 2)), (4,)
+    ),
     "control flow": (Branches, (1, 5, 5)),
     "an old-style function": (
         lambda: Forward(lambda m, x: Opaque.apply(x.tanh(), m.p), p=nn.Parameter(torch.randn(4))), (4,)

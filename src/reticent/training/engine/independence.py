@@ -41,7 +41,7 @@ def check_independence(
     reader, run = adapter or TreeAdapter(), run or _forward
     rows = min(_PROBED, reader.size(batch))
     several = reader.select(batch, torch.arange(rows))
-    with torch.no_grad(), torch.random.fork_rng(), _without_dropout(model), unwritten(model, parameters=True):
+    with torch.random.fork_rng(), _without_dropout(model), unwritten(model, parameters=True):
         together, again = _outputs(run(model, several)), _outputs(run(model, several))
         alone = _outputs(run(model, reader.select(batch, torch.tensor([0]))))
     if len(together) != len(alone) or any(len(t) != rows for t in together):
@@ -144,7 +144,7 @@ def _forward(model: nn.Module, batch: Any) -> Any:
 
 def _outputs(result: Any) -> list[Tensor]:
     first = result[0] if isinstance(result, tuple) else result
-    return [leaf for leaf in tree_leaves(first) if isinstance(leaf, Tensor)]
+    return [leaf.detach() for leaf in tree_leaves(first) if isinstance(leaf, Tensor)]
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
