@@ -88,10 +88,8 @@ def test_every_subject_is_drawn_independently_at_the_sampling_rate():
     assert abs(sizes.mean() - subjects * rate) < z_bound() * np.sqrt(variance / draws)
     assert abs(sizes.var() / variance - 1) < 1.1 * z_bound() * np.sqrt(2 / draws)
     most = 12  # 64 of the batches are expected to be this large or larger
-    expected = draws * np.append(
-        stats.binom.pmf(np.arange(most), subjects, rate), stats.binom.sf(most - 1, subjects, rate)
-    )
-    assert stats.chisquare(np.bincount(np.minimum(sizes, most)), expected).pvalue > FALSE_ALARM
+    shares = np.append(stats.binom.pmf(np.arange(most), subjects, rate), stats.binom.sf(most - 1, subjects, rate))
+    assert stats.chisquare(np.bincount(np.minimum(sizes, most)), draws * shares).pvalue > FALSE_ALARM
     correlation = np.corrcoef(drawn.T)[np.triu_indices(subjects, 1)]
     assert np.abs(correlation).max() < 1.1 * z_bound(len(correlation)) / np.sqrt(draws)
 
