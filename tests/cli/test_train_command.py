@@ -10,6 +10,7 @@ from PIL import Image
 from reticent.data.files import FileReader
 from reticent.governance import Ledger
 from reticent.records import RunFolder, make_study, read_study
+from reticent.training import PrivateRun
 
 NOISE = ["--noise-multiplier", "1.5"]
 EPSILON = ["--epsilon", "4", "--delta", "1e-3"]
@@ -221,6 +222,44 @@ def test_a_twin_is_shown_beside_the_model_and_charged(reticent, write_cohort, sm
     assert ended.code == 0
     assert "val, non-private twin" in ended.out
     assert "unbounded" in reticent("ledger").out
+
+
+def test_banded_noise_is_planned_trained_resumed_charged_and_cited(reticent, write_cohort, small, monkeypatch):
+    options = [write_cohort(), "--epsilon", "8", "--delta", "1e-4", *small, "--noise", "banded", "--bands", "2"]
+    dry = reticent("train", *options, "--dry-run")
+    assert dry.code == 0
+    assert table_value(dry, "sampling rate").startswith("0.3 of the group whose turn it is (of 2)")
+    assert "correlated over 2 steps" in table_value(dry, "noise multiplier")
+    save = PrivateRun.save
+
+    def killed(self, **objects):
+        save(self, **objects)
+        if self.journal.started == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivateRun, "save", killed)
+        assert reticent("train", *options, "--out", "run").code == 130
+    ended = reticent("train", "--resume", "run")
+    assert ended.code == 0
+    stated = statement_of("run")
+    assert stated["mechanism"]["type"] == "BandedGaussian"
+    assert (stated["mechanism"]["bands"], stated["sampling"]) == (2, "cyclic-poisson")
+    assert float(table_value(dry, "noise multiplier").split(",")[0]) == pytest.approx(
+        stated["noise_multiplier"], abs=5e-5
+    )
+    assert table_value(dry, "mu").startswith(str(RunFolder(Path("run")).statement().mu))
+    assert "bands 2" in reticent("ledger", "run").out
+    assert "choquette2023amplified" in reticent("cite", "run").printed
+
+
+def test_a_flag_turns_the_banded_noise_of_a_study_file_off(reticent, write_cohort, small):
+    options = [*NOISE, *small, "--noise", "banded", "--bands", "2"]
+    assert reticent("train", write_cohort(), *options, "--out", "first").code == 0
+    assert reticent("train", "first/study.toml", "--noise", "independent", "--out", "second").code == 0
+    assert statement_of("second")["mechanism"]["type"] == "SubsampledGaussian"
+    assert reticent("train", "first/study.toml", "--bands", "4", "--out", "third").code == 0
+    assert statement_of("third")["mechanism"]["bands"] == 4
 
 
 def test_a_budget_refuses_the_second_job(reticent, write_cohort, site_ledger, small):

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import stat
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -159,6 +160,21 @@ def test_a_study_survives_toml(tmp_path):
     assert make_study(read_study(tmp_path / "study.toml")) == original
 
 
+def test_studies_without_banded_noise_keep_the_digest_that_ledgers_hold():
+    before_there_was_a_choice = "fba5b042fa0798dd0b35123f9a009e7f05b45fe6b48edd809745b10047b8211f"
+    assert study().digest() == before_there_was_a_choice
+    assert study(privacy={"noise": "independent"}).digest() == before_there_was_a_choice
+    banded = [study(privacy={"noise": "banded", "bands": bands}) for bands in (1, 2, 3)]
+    assert len({before_there_was_a_choice, *(s.digest() for s in banded)}) == 4
+
+
+def test_a_study_names_its_groups():
+    assert study().privacy.groups == 1
+    banded = study(privacy={"noise": "banded", "bands": 4})
+    assert banded.privacy.groups == 4
+    assert make_study(tomllib.loads(banded.to_toml())) == banded
+
+
 def test_the_public_part_names_no_place(tmp_path):
     public = study(
         cohort={"uri": "/home/clinic/secret.csv", "columns": {"subject": "PatientID"}, "labels": ("sepsis",)},
@@ -179,6 +195,13 @@ def test_the_public_part_names_no_place(tmp_path):
         ({"privacy": {"epsilon": -1}}, "privacy.epsilon: Input should be greater than 0"),
         ({"privacy": {"sampling_rate": 1.5}}, "privacy.sampling_rate"),
         ({"privacy": {"steps": 0}}, "privacy.steps"),
+        ({"privacy": {"noise": "pink"}}, "privacy.noise: Input should be 'independent' or 'banded'"),
+        ({"privacy": {"noise": "banded"}}, "--noise banded and --bands"),
+        ({"privacy": {"bands": 4}}, "--noise banded and --bands"),
+        ({"privacy": {"noise": "independent", "bands": 1}}, "--noise banded and --bands"),
+        ({"privacy": {"noise": "banded", "bands": 0}}, "privacy.bands"),
+        ({"privacy": {"noise": "banded", "bands": 9, "steps": 8}}, "--bands 9 is more than --steps 8"),
+        ({"privacy": {"noise": "banded", "bands": 4, "epsilon": None, "non_private": True}}, "leave one of them out"),
         ({"privacy": {"max_norm": math.inf}}, "privacy.max_norm"),
         ({"training": {"learning_rat": 1}}, "training.learning_rat: no such option"),
         ({"model": {"init_from": "w.pt"}}, "--init-from needs --init-origin"),
