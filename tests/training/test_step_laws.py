@@ -21,7 +21,7 @@ from reticent.training.cyclic_sampling import group_of
 
 FALSE_ALARM = 5e-9  # of each check
 SIGMA, MAX_NORM, BATCH_SIZE = 1.7, 0.5, 7.0
-WIDE = {"gain": (), "bias": (3, 5), "weight": (60, 70), "kernel": (5, 2, 3, 3, 3), "twin": (60, 70)}
+WIDE = {"gain": (), "bias": (3, 5), "weight": (200, 210), "kernel": (5, 2, 3, 3, 3), "twin": (200, 210)}
 NARROW = {"gain": (), "bias": (3, 5), "weight": (4, 6), "kernel": (2, 1, 3, 3)}
 INDEPENDENT, BANDED = {}, {"noise": "banded", "bands": 3}
 both_noises = pytest.mark.parametrize("noise", [INDEPENDENT, BANDED], ids=["independent", "banded"])
