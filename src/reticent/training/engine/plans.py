@@ -15,7 +15,7 @@ from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.workspace import Empty, Workspace
 
 RECOMPUTE = "+recompute"
-_REPEATS, _TRIED_UNITS = 3, 8
+_REPEATS, _TRIED_UNITS, _NEAR = 3, 8, 2.0
 _TRIED_SECONDS = 0.1
 
 _CHOSEN: dict[tuple[object, ...], str] = {}
@@ -82,23 +82,30 @@ def _by_name(factors: Factors, name: str, fits: bool) -> str:
 def _fastest(factors: Factors, fits: bool) -> str:
     end = "" if fits else RECOMPUTE
     names = [way + end for way in factors.ways] + [GHOST] * (factors.prefers_ghost is not None)
+    if len(names) > 1 and len(factors.units) > _TRIED_UNITS:
+        few = _seconds(factors.first(_TRIED_UNITS), names)
+        names = [name for name in names if few[name] <= _NEAR * min(few.values())]
     if len(names) == 1:
         return names[0]
-    factors, workspace = factors.first(_TRIED_UNITS), Workspace()
+    seconds = _seconds(factors, names)  # on all units: few gradients would stay in the cache
+    return min(names, key=seconds.__getitem__)
+
+
+def _seconds(factors: Factors, names: list[str]) -> dict[str, float]:
+    """The shortest of a few runs of each way, norms and weighted sum."""
+    workspace = Workspace()
     ones = torch.ones(len(factors.units), dtype=torch.float64, device=factors.device)
-    best, found = float("inf"), names[0]
+    seconds = dict.fromkeys(names, float("inf"))
     for name in names:
-        shortest, spent = float("inf"), 0.0
+        spent = 0.0
         for _ in range(_REPEATS):  # the first one also makes room and warms up
             began = time.perf_counter()
             _carry_out(factors, name, workspace.empty).weighted(ones)
             if ones.is_cuda:
                 torch.cuda.synchronize()
-            seconds = time.perf_counter() - began
+            run = time.perf_counter() - began
             workspace.release()
-            shortest, spent = min(shortest, seconds), spent + seconds
+            seconds[name], spent = min(seconds[name], run), spent + run
             if spent > _TRIED_SECONDS:
                 break
-        if shortest < best:
-            best, found = shortest, name
-    return found
+    return seconds
