@@ -19,7 +19,7 @@ from reticent.training.engine.batches import BatchAdapter, TreeAdapter
 _PROBED = 3
 _ROUNDING = (1e-3, 1e-4)
 _ROUNDING_IN_16_BITS = (2.0**-4, 2.0**-6)
-"""Relative and absolute. Kernels for one record and for several add up in other orders: several roundings of 2^-9 to 2^-8 in bfloat16."""
+"""Relative, absolute: kernels for one record and for several round in other orders, by 2^-8 at a time in bfloat16."""
 Run = Callable[[nn.Module, Any], Any]
 
 
