@@ -84,6 +84,29 @@ def test_networks_that_treat_records_apart_are_accepted(model):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+class OtherKernel(nn.Linear):
+    """One record alone goes through another kernel, which rounds the last bit of bfloat16 otherwise."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y * (1 + 2.0**-7) if len(x) == 1 else y
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "autocast", "float32"])
+def test_roundings_of_16_bits_are_no_coupling_but_those_of_others_are(kind):
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    batch = torch.randn(3, 4, dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+        with pytest.raises(InputError, match="changes with the other records"):
+            check_independence(nn.Sequential(OtherKernel(4, 4), Centred()).to(dtype), batch)
+        if kind == "float32":
+            with pytest.raises(InputError, match="changes with the other records"):
+                check_independence(OtherKernel(4, 4), batch)
+        else:
+            check_independence(OtherKernel(4, 4).to(dtype), batch)
+
+
 SHAPE = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "image_size": (16, 16)}
 
 

@@ -10,6 +10,7 @@ from monai.networks.layers.vector_quantizer import EMAQuantizer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
 
 from reticent.errors import InputError
 
@@ -30,7 +31,7 @@ def to_private(model: nn.Module) -> nn.Module:
         InputError: a lazy layer has no shape yet.
     """
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+        if any(is_lazy(value) for value in (*module._parameters.values(), *module._buffers.values())):
             raise InputError(f"layer {name!r} ({type(module).__name__}) has no shape yet; run the model once first")
     converted = copy.deepcopy(model)
     places = list(converted.named_modules(remove_duplicate=False))
