@@ -74,9 +74,10 @@ class UnitGradients:
 
     @property
     def footprint(self) -> Footprint:
-        """Measured on the first record."""
+        """Measured on the first record, without checkpoints, as the passes run."""
         first = self.reader.select(self.batch, torch.tensor([0]))
-        return footprint(self.model, lambda record: self._losses(self.model, record), first)
+        with plainly():
+            return footprint(self.model, lambda record: self._losses(self.model, record), first)
 
     def _losses(self, model: nn.Module, batch: Any) -> Tensor:
         result = self.loss_fn(model, batch)
