@@ -12,7 +12,7 @@ from torch import nn
 
 from reticent.errors import InputError
 from reticent.models import SmallUNet, SmoothClassifier
-from reticent.training import clipped_grad
+from reticent.training import clipped_grad, strategy
 
 TIGHT = {torch.float64: 1e-9, torch.float32: 1e-4}
 
@@ -44,7 +44,19 @@ class Unused(nn.Linear):
         self.spare = nn.Parameter(torch.ones(3))
 
 
+class Scaled(nn.Linear):
+    """Has a parameter without axes."""
+
+    def __init__(self):
+        super().__init__(6, 2)
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x):
+        return self.scale * super().forward(x)
+
+
 MODELS = {
+    "scalar parameter": (Scaled, (6,)),
     "conv-2d": (
         lambda: nn.Sequential(
             nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.SELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 2)
@@ -412,3 +424,18 @@ def test_a_model_without_trainable_parameters_is_refused():
     model = nn.Linear(6, 2).requires_grad_(False).double()
     with pytest.raises(InputError, match="no trainable parameter"):
         clipped_grad(model, cross_entropy, make_batch(3, (6,)), max_norm=1.0)
+
+
+@pytest.mark.parametrize("way", ["loop", "shift"])
+@pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
+def test_units_spread_over_threads_give_the_same_sum(way, units):
+    model, shape = make("conv-3d")
+    batch, units, before = make_batch(7, shape), torch.tensor(units), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with strategy(way):
+            result = clipped_grad(model, cross_entropy, batch, max_norm=0.4, units=units)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert_same(result.sum, loop(model, batch, units, 0.4), 1e-9)

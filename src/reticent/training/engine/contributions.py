@@ -80,7 +80,7 @@ class Kept:
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
-        values = without(self.values.flatten(1), factors)
+        values = without(self.values.reshape(len(self.values), -1), factors)
         return (factors.to(values) @ values).reshape(self.values.shape[1:])
 
     def gradients(self) -> Tensor:
