@@ -113,7 +113,8 @@ def clipped_grad(
         with unwritten(inner), attributes_restored(inner):
             for part, contributions, values in work.parts(records):
                 losses[part.rows.to(device)] = values.to(losses)
-                total.add(part, contributions)
+                with torch.autocast(device.type, enabled=False):
+                    total.add(part, contributions)
     return ClippedGrad(
         sum={names[name]: value for name, value in total.sum.items()},
         norms=PrivateTensor(total.norms),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from reticent.training.engine.norms import squared_norms
+from reticent.training.engine.norms import BLOCK, squared_norms
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
 
 GHOST = "ghost"
-_GHOST_ROUNDING, _GHOST_ACCURACY = 2.0**-22, 5e-5
+_CANCELLING = 1e-4
+"""Share of the largest possible square below which float32 sums over positions are not trusted."""
 
 
 Way = Callable[[Empty], Tensor]
@@ -62,8 +63,11 @@ class Factors(Protocol):
     def first(self, units: int) -> Factors:
         """The factors of the first units alone."""
 
-    def ghost_squares(self) -> Tensor:
-        """Squared norm of each unit's gradient without making it, float64 (units,)."""
+    def chosen(self, units: Tensor) -> Factors:
+        """The factors of some units, by a mask (units,)."""
+
+    def ghost_squares(self) -> tuple[Tensor, Tensor]:
+        """Squared norm of each unit's gradient without making it, and the largest it could be; float64 (units,)."""
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -80,8 +84,7 @@ class Kept:
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
-        values = without(self.values.reshape(len(self.values), -1), factors)
-        return (factors.to(values) @ values).reshape(self.values.shape[1:])
+        return _combined(self.values, factors)
 
     def gradients(self) -> Tensor:
         """See `Contribution`."""
@@ -89,21 +92,65 @@ class Kept:
 
 
 @dataclass
-class Factored:
-    """Factors whose norms are known; the weighted sum is one ordinary batched weight gradient."""
+class Remade:
+    """Gradients that are made for their norms, dropped, and made again, by the same kernel, for the sum."""
 
-    factors: Factors
-    squares: Tensor
     way: Way
-    empty: Empty
+
+    def __post_init__(self) -> None:
+        self.squares = squared_norms(self.way(_fresh))
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
-        return self.factors.weighted(factors)
+        return _combined(self.way(_fresh), factors)
 
     def gradients(self) -> Tensor:
         """See `Contribution`."""
-        return self.way(self.empty)
+        return self.way(_fresh)
+
+
+@dataclass
+class Ghost:
+    """Ghost norms; the weighted sum is one ordinary batched weight gradient.
+
+    Units whose gradient is small beside its factors are set apart, and their gradients made: sums over positions cancel
+    there, in the norm and again in the sum, where the rounding that is left would not be bounded by any norm.
+    """
+
+    factors: Factors
+    empty: Empty
+
+    def __post_init__(self) -> None:
+        self.squares, largest = self.factors.ghost_squares()
+        self._apart = ~(self.squares >= _CANCELLING * largest)
+        self._kept: Kept | None = None
+        if self._apart.any():
+            self._kept = Kept(_first_way(self.factors.chosen(self._apart))(self.empty))
+            self.squares[self._apart] = self._kept.squares
+
+    def weighted(self, factors: Tensor) -> Tensor:
+        """See `Contribution`."""
+        if self._kept is None:
+            return self.factors.weighted(factors)
+        total = self.factors.weighted(torch.where(self._apart, 0, factors))
+        return total + self._kept.weighted(factors[self._apart])
+
+    def gradients(self) -> Tensor:
+        """See `Contribution`."""
+        return _first_way(self.factors)(self.empty)
+
+
+def _first_way(factors: Factors) -> Way:
+    return next(iter(factors.ways.values()))
+
+
+def _fresh(shape: Sequence[int], like: Tensor) -> Tensor:
+    return like.new_empty(tuple(shape))
+
+
+def _combined(gradients: Tensor, factors: Tensor) -> Tensor:
+    rows = without(gradients.reshape(len(gradients), -1), factors)
+    return (factors.to(rows) @ rows).reshape(gradients.shape[1:])
 
 
 def scaled(rows: Tensor, factors: Tensor) -> Tensor:
@@ -119,21 +166,24 @@ def without(rows: Tensor, factors: Tensor) -> Tensor:
     return rows.index_fill(0, dropped.to(rows.device), 0) if len(dropped) else rows
 
 
-def gram_squares(a: Tensor, g: Tensor) -> Tensor:
+def gram_squares(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     r"""Squared norm of :math:`G_u A_u^T` for each unit, :math:`\langle A^T A, G^T G \rangle` (Li et al., 2022).
 
     Args:
         a: first factors, (units, groups, k, T).
         g: second factors, (units, groups, p, T).
 
-    The products cancel where gradients are small beside their factors: units for which float32 could be off by more
-    than 5e-5 are redone from the gradient itself in float64.
+    Returns:
+        The squares, and the largest they could be for factors of this size, float64 (units,). The rounding of the
+        squares is about 1e-7 of the latter.
     """
-    left, right = a.mH @ a, g.mH @ g
-    squares = (left * right).real.flatten(1).sum(1).double()
-    diagonals = [m.diagonal(dim1=-2, dim2=-1).real.flatten(1).sum(1).double() for m in (left, right)]
-    doubtful = ~(squares * _GHOST_ACCURACY > diagonals[0] * diagonals[1] * _GHOST_ROUNDING)
-    if a.dtype not in (torch.float64, torch.complex128) and doubtful.any():
-        wide = torch.complex128 if a.is_complex() else torch.float64
-        squares[doubtful] = squared_norms(g[doubtful].to(wide) @ a[doubtful].to(wide).mT)
-    return squares.clamp(min=0)
+    left, right = _gram(a), _gram(g)
+    squares = (left * right).real.flatten(1).sum(1)
+    sizes = [m.diagonal(dim1=-2, dim2=-1).real.sum(-1) for m in (left, right)]
+    return squares.clamp(min=0), (sizes[0] * sizes[1]).sum(1)
+
+
+def _gram(m: Tensor) -> Tensor:
+    """Inner products of columns, in double precision over blocks of rows."""
+    wide = torch.complex128 if m.is_complex() else torch.float64
+    return sum((block.mH @ block).to(wide) for block in m.split(BLOCK, dim=-2))

@@ -152,7 +152,12 @@ class ConvolutionFactors:
         head = self.units.first(units)
         return ConvolutionFactors(self.x[: head.rows], self.g[: head.rows], self.weight, self.geometry, head)
 
-    def ghost_squares(self) -> Tensor:
+    def chosen(self, units: Tensor) -> ConvolutionFactors:
+        """See `Factors`."""
+        rows = self.units.expand(units)
+        return ConvolutionFactors(self.x[rows], self.g[rows], self.weight, self.geometry, self.units.chosen(units))
+
+    def ghost_squares(self) -> tuple[Tensor, Tensor]:
         """See `Factors`."""
         each = self.units.each
         assert each is not None
@@ -164,7 +169,7 @@ class ConvolutionFactors:
             rows = slice(start, start + at_once)
             factors = (self._unfolded(self.x[rows]), self._grouped(self.g[rows]))
             parts.append(gram_squares(*(_join(factor, each) for factor in factors)))
-        return torch.cat(parts)
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 DEFAULT_MEMORY = 2**30
 _LARGEST_ON_CPU = 64
+_UNKNOWN = 2**26
 _OVERHEAD = 1.5
 """Output gradients in flight, workspaces of kernels, the allocator."""
 
@@ -59,7 +60,10 @@ def _measure(run: Callable[[Any], Any], record: Any, params: list[nn.Parameter])
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.random.fork_rng():
-        kept = run(record)
-    del kept
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.random.fork_rng():
+            kept = run(record)
+        del kept
+    except RuntimeError:  # torch.func inside the model knows no such hooks
+        saved[0] = _UNKNOWN
     return Footprint(sum(saved.values()), sum(p.nbytes for p in params))

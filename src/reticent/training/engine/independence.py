@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random as random_module
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from reticent.errors import InputError
 from reticent.training.engine.batches import BatchAdapter, TreeAdapter
 
-_PROBED = 3
+PROBED = 3
 _ROUNDING = (1e-3, 1e-4)
 _ROUNDING_IN_16_BITS = (2.0**-4, 2.0**-6)
 """Relative, absolute: kernels for one record and for several round in other orders, by 2^-8 at a time in bfloat16."""
@@ -42,10 +44,13 @@ def check_independence(
     """
     refuse_coupling_layers(model)
     reader, run = adapter or TreeAdapter(), run or _forward
-    rows = min(_PROBED, reader.size(batch))
+    rows = min(PROBED, reader.size(batch))
     several = reader.select(batch, torch.arange(rows))
-    with torch.random.fork_rng(), _without_dropout(model), unwritten(model, parameters=True):
-        together, again = _outputs(run(model, several)), _outputs(run(model, several))
+    with _random_state_kept() as restart, _without_dropout(model), unwritten(model):
+        together = _outputs(run(model, several))
+        restart()
+        again = _outputs(run(model, several))
+        other = _outputs(run(model, several))
         alone = _outputs(run(model, reader.select(batch, torch.tensor([0]))))
     if len(together) != len(alone) or any(len(t) != rows for t in together):
         raise InputError(
@@ -53,7 +58,12 @@ def check_independence(
             "return one loss per record, unreduced"
         )
     rounding = _ROUNDING_IN_16_BITS if _in_16_bits(model) else _ROUNDING
-    random = not _close(together, again, rounding)
+    if not _close(together, again, rounding):
+        raise InputError(
+            f"{type(model).__name__}: the same records from the same random state give other outputs: it keeps a state "
+            "of what it saw.\nRemove whatever a forward pass stores for the next one."
+        )
+    random = not _close(together, other, rounding)
     if not random and rows > 1 and not _close([t[:1] for t in together], alone, rounding):
         raise InputError(
             f"{type(model).__name__}: a record's output changes with the other records of its batch; "
@@ -82,29 +92,28 @@ def refuse_coupling_layers(model: nn.Module) -> None:
 
 
 @contextmanager
-def unwritten(model: nn.Module, *, parameters: bool = False) -> Iterator[None]:
-    """Refuse the model if its buffers or parameters are written meanwhile; put buffers (and parameters) back.
+def unwritten(model: nn.Module) -> Iterator[None]:
+    """Refuse the model if its buffers or parameters are written meanwhile, and put them back.
+
+    Values are compared: `.data` and NumPy write without leaving a trace.
 
     Raises:
         InputError: names what was written.
     """
-    kept = {name: (value, value._version) for name, value in _state(model).items()}
-    stored = _state(model) if parameters else dict(model.named_buffers())
-    copies = {name: value.detach().clone() for name, value in stored.items()}
+    kept = _state(model)
+    copies = {name: value.detach().clone() for name, value in kept.items()}
     yield
     now = _state(model)
-    written = [
-        name for name, (value, version) in kept.items() if now.get(name) is not value or value._version != version
-    ]
-    written = [name for name in written if name not in copies or not _same(now.get(name), copies[name])]
+    written = [name for name, copy in copies.items() if not _same(now.get(name), copy)]
     if not written:
         return
     with torch.no_grad():
-        for name, copy in copies.items():
+        for name in written:
             owner, _, last = name.rpartition(".")
-            value = kept[name][0].copy_(copy)
-            if name in dict(model.named_buffers()):
-                model.get_submodule(owner)._buffers[last] = value
+            module = model.get_submodule(owner)
+            kept[name].data = copies[name]
+            places: dict[str, Any] = module._buffers if last in module._buffers else module._parameters
+            places[last] = kept[name]
     raise InputError(
         f"{written[0]!r} is written during the forward pass: patients' data would enter the released weights without "
         "noise.\nUse a layer without running statistics (to_private(model) knows some), or one whose values only an "
@@ -160,6 +169,22 @@ def _close(found: list[Tensor], expected: list[Tensor], rounding: tuple[float, f
         a.shape == b.shape and torch.allclose(a, b, *rounding, equal_nan=True)
         for a, b in zip(found, expected, strict=True)
     )
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[Callable[[], None]]:
+    """Random generators as they were afterwards; gives a function that puts them back meanwhile."""
+    python, arrays = random_module.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        tensors = torch.get_rng_state()
+
+        def restart() -> None:
+            random_module.setstate(python)
+            np.random.set_state(arrays)  # noqa: NPY002
+            torch.set_rng_state(tensors)
+
+        yield restart
+        restart()
 
 
 @contextmanager

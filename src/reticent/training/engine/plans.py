@@ -10,8 +10,7 @@ from contextvars import ContextVar
 import torch
 
 from reticent.errors import InputError
-from reticent.training.engine.contributions import GHOST, Contribution, Factored, Factors, Kept
-from reticent.training.engine.norms import squared_norms
+from reticent.training.engine.contributions import GHOST, Contribution, Factors, Ghost, Kept, Remade
 from reticent.training.engine.workspace import Empty, Workspace
 
 RECOMPUTE = "+recompute"
@@ -27,7 +26,7 @@ def strategy(name: str) -> Iterator[None]:
     """Use one strategy instead of measuring: `"rule"`, or a way's name where a layer has it and the rule elsewhere.
 
     Names are `"ghost"`, `"bmm"`, `"loop"` and `"shift"` (3-D convolutions as shifted 2-D ones); with `"+recompute"`
-    gradients are made for their norms, dropped, and summed by a second, batched weight gradient. `"rule"` depends on
+    gradients are made for their norms, dropped, and made again for the sum. `"rule"` depends on
     shapes alone, so that two runs add up in the same order.
     """
     known = {"rule", *(way + end for way in (GHOST, "bmm", "loop", "shift") for end in ("", RECOMPUTE))}
@@ -61,10 +60,10 @@ def contribution(factors: Factors, room: int, empty: Empty) -> Contribution:
 
 def _carry_out(factors: Factors, name: str, empty: Empty) -> Contribution:
     if name == GHOST:
-        return Factored(factors, factors.ghost_squares(), next(iter(factors.ways.values())), empty)
+        return Ghost(factors, empty)
     way = factors.ways[name.removesuffix(RECOMPUTE)]
     if name.endswith(RECOMPUTE):
-        return Factored(factors, squared_norms(way(empty)), way, empty)
+        return Remade(way)
     return Kept(way(empty))
 
 

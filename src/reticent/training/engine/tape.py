@@ -38,6 +38,7 @@ class Tape:
         self._tracked = {id(t): t for t in self.raw.values()}
         self._names = {id(t): name for name, t in self.raw.items()}
         self._origins = dict(self._names)
+        self._versions: list[tuple[Tensor, int]] = []
         self._uses: dict[int, int] = defaultdict(int)
         self._waiting: dict[int, list[Factors]] = defaultdict(list)
         self._done: dict[int, list[Contribution]] = defaultdict(list)
@@ -56,6 +57,7 @@ class Tape:
         """Take note of a value made from tracked ones alone."""
         if isinstance(value, Tensor) and value.requires_grad:
             self._tracked[id(value)] = value
+            self._versions.append((value, value._version))
             self._origins[id(value)] = next(self._origins[id(t)] for t in made_of if self.is_tracked(t))
 
     def count_use(self, tracked: Tensor) -> None:
@@ -102,12 +104,18 @@ class Tape:
         """Run the backward of the summed losses; what every unit contributes to each parameter, in whose order.
 
         Raises:
-            BypassedError: an operation took a parameter past the interception.
+            BypassedError: an operation took a parameter past the interception, or wrote into what is made of them.
+            EscapedError: the loss depends on a parameter of the user's own, not on what stood in its place.
         """
+        if any(value._version != version for value, version in self._versions):
+            raise BypassedError(list(self.raw))
         if losses.requires_grad:
             rows, raw = list(self._rows.values()), list(self.raw.values())
-            found = torch.autograd.grad(losses.sum() * share, [self.anchor, *rows, *raw], allow_unused=True)
-            past = [name for name, g in zip(self.raw, found[1 + len(rows) :], strict=True) if g is not None]
+            own = [p for p in self.own.values() if p.requires_grad]
+            found = torch.autograd.grad(losses.sum() * share, [self.anchor, *rows, *raw, *own], allow_unused=True)
+            if any(g is not None for g in found[1 + len(rows) + len(raw) :]):
+                raise EscapedError("a parameter is used that the model does not hold where it was registered")
+            past = [name for name, g in zip(self.raw, found[1 + len(rows) :][: len(raw)], strict=True) if g is not None]
             if past:
                 raise BypassedError(past)
             for key, g in zip(self._rows, found[1 : 1 + len(rows)], strict=True):
@@ -158,3 +166,7 @@ class BypassedError(Exception):
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
         self.names = names
+
+
+class EscapedError(Exception):
+    """The model holds a parameter in a place that cannot be seen: a list, a closure of the loss."""

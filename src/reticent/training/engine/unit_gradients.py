@@ -17,9 +17,9 @@ from reticent.training.engine.batches import BatchAdapter, Part, Records, TreeAd
 from reticent.training.engine.by_record import failing_module
 from reticent.training.engine.contributions import Contribution, Kept
 from reticent.training.engine.footprint import Footprint, footprint
-from reticent.training.engine.independence import check_independence
+from reticent.training.engine.independence import PROBED, check_independence
 from reticent.training.engine.interception import Detours, plainly, record_losses
-from reticent.training.engine.tape import BypassedError, Tape
+from reticent.training.engine.tape import BypassedError, EscapedError, Tape
 from reticent.training.engine.workspace import Workspace
 
 LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
@@ -64,18 +64,17 @@ class UnitGradients:
         """Yield (part, contributions by parameter, loss of each row); contributions are good until the next one."""
         if not len(records.rows):
             return
-        self._check()
+        self._check(records.rows)
         on_cpu = next(iter(self.params.values())).device.type == "cpu"
-        for part in records.parts(self.footprint.at_once(self.memory, on_cpu=on_cpu)):
+        for part in records.parts(self._footprint(records.rows[:1]).at_once(self.memory, on_cpu=on_cpu)):
             found = self._vectorised(part)
             yield from [found] if found else map(self._alone, part.single())
             self.workspace.release()
         self.workspace.forget_unused()
 
-    @property
-    def footprint(self) -> Footprint:
-        """Measured on the first record, without checkpoints, as the passes run."""
-        first = self.reader.select(self.batch, torch.tensor([0]))
+    def _footprint(self, row: Tensor) -> Footprint:
+        """Measured on one record, without checkpoints, as the passes run."""
+        first = self.reader.select(self.batch, row)
         with plainly():
             return footprint(self.model, lambda record: self._losses(self.model, record), first)
 
@@ -83,12 +82,13 @@ class UnitGradients:
         result = self.loss_fn(model, batch)
         return result[0] if isinstance(result, tuple) else result
 
-    def _check(self) -> None:
+    def _check(self, rows: Tensor) -> None:
         """Look for coupled records once for each model and loss."""
         loss = getattr(self.loss_fn, "__code__", self.loss_fn)
-        if loss not in self.known.checked and self.reader.size(self.batch) > 1:
+        if loss not in self.known.checked and len(rows) > 1:
             with plainly():
-                check_independence(self.model, self.batch, self._losses, adapter=self.reader)
+                some = self.reader.select(self.batch, rows[:PROBED])
+                check_independence(self.model, some, self._losses, adapter=self.reader)
             self.known.checked.add(loss)
 
     def _vectorised(self, part: Part) -> Found | None:
@@ -101,9 +101,13 @@ class UnitGradients:
                 self._detour(error)
                 continue
             try:
-                contributions = tape.collect(losses, self.share)
+                with torch.autocast(losses.device.type, enabled=False):
+                    contributions = tape.collect(losses, self.share)
             except BypassedError as bypassed:
                 detours.parameters.update(bypassed.names)
+                continue
+            except EscapedError as error:
+                self._detour(error)
                 continue
             self._warn_general(tape)
             return part, contributions, losses.detach()

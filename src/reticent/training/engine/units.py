@@ -22,6 +22,10 @@ class Units:
         """The layout of the first units alone."""
         return Units(self.counts[:units])
 
+    def chosen(self, units: Tensor) -> Units:
+        """The layout of some units, by a mask (units,)."""
+        return Units(tuple(count for count, taken in zip(self.counts, units.tolist(), strict=True) if taken))
+
     @property
     def rows(self) -> int:
         """Rows in all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -65,17 +66,29 @@ class EmbeddingFactors:
         head = self.units.first(units)
         return EmbeddingFactors(self.tokens[: head.rows], self.g[: head.rows], self.shape, head)
 
-    def ghost_squares(self) -> Tensor:
+    def chosen(self, units: Tensor) -> EmbeddingFactors:
         """See `Factors`."""
-        distinct, place = torch.unique(self._places, return_inverse=True)
-        added = self.g.new_zeros(len(distinct), self.shape[1]).index_add_(0, place, self.g.flatten(0, 1))
+        rows = self.units.expand(units)
+        return EmbeddingFactors(self.tokens[rows], self.g[rows], self.shape, self.units.chosen(units))
+
+    def ghost_squares(self) -> tuple[Tensor, Tensor]:
+        """See `Factors`; norm and sum are of the same added-up rows, so that nothing is left to cancel."""
+        places, added = self._added
         squares = torch.zeros(len(self.units), dtype=torch.float64, device=self.g.device)
-        return squares.index_add_(0, distinct // self.shape[0], squared_norms(added))
+        squares.index_add_(0, places // self.shape[0], squared_norms(added))
+        return squares, torch.zeros_like(squares)
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
-        g = scaled(self.g, self.units.expand(factors))
-        return g.new_zeros(self.shape).index_add_(0, self.tokens.flatten(), g.flatten(0, 1))
+        places, added = self._added
+        rows = scaled(added, factors[places // self.shape[0]])
+        return added.new_zeros(self.shape).index_add_(0, places % self.shape[0], rows)
+
+    @cached_property
+    def _added(self) -> tuple[Tensor, Tensor]:
+        """Distinct pairs of unit and token, as places in the units' tables, and their added output gradients."""
+        distinct, place = torch.unique(self._places, return_inverse=True)
+        return distinct, self.g.new_zeros(len(distinct), self.shape[1]).index_add_(0, place, self.g.flatten(0, 1))
 
 
 @dataclass

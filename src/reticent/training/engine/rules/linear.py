@@ -61,11 +61,16 @@ class LinearFactors:
         head = self.units.first(units)
         return LinearFactors(self.x[: head.rows], self.g[: head.rows], head)
 
-    def ghost_squares(self) -> Tensor:
+    def chosen(self, units: Tensor) -> LinearFactors:
+        """See `Factors`."""
+        rows = self.units.expand(units)
+        return LinearFactors(self.x[rows], self.g[rows], self.units.chosen(units))
+
+    def ghost_squares(self) -> tuple[Tensor, Tensor]:
         """See `Factors`."""
         x, g = self.units.join(self.x), self.units.join(self.g)
         if x.shape[1] == 1:
-            return squared_norms(x) * squared_norms(g)
+            return (squares := squared_norms(x) * squared_norms(g)), squares
         return gram_squares(x.mT[:, None], g.mT[:, None])
 
     def weighted(self, factors: Tensor) -> Tensor:
@@ -99,7 +104,7 @@ class LinearCall(Call):
         """See `Call`."""
         (x,) = saved
         units = self.tape.units
-        inputs, outputs = (narrow(t.reshape(units.rows, -1, t.shape[1])) for t in (x.conj(), g))
+        inputs, outputs = (narrow(t.reshape(units.rows, len(t) // units.rows, t.shape[1])) for t in (x.conj(), g))
         if self.trains("bias"):
             self.tape.add_gradients(self.tracked["bias"], units.sum(outputs.sum(1)))
         if self.trains("weight"):
