@@ -43,9 +43,10 @@ def test_a_unit_whose_products_cancel_contributes_no_more_than_the_bound(kind, s
         assert share(model, slopes, batch) <= 1.0
 
 
-@pytest.mark.parametrize("k", [2_000, 20_000])
-def test_long_inner_products_do_not_understate_a_norm(k):
-    torch.manual_seed(0)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("k", [500, 2_000, 20_000])
+def test_long_inner_products_do_not_understate_a_norm(k, seed):
+    torch.manual_seed(seed)
     u = torch.rand(k) + 0.5
     x = torch.stack([u, u + 0.15 * torch.randn(k)], 1)
     g = torch.tensor([1.0, -1.0]).expand(8, 2)
@@ -150,3 +151,11 @@ def test_padding_rows_are_not_looked_at():
     x, units = torch.tensor([[999], [1], [2], [0]]), torch.tensor([-1, 0, 1, 2])
     found = clipped_grad(nn.Embedding(5, 3), lambda m, b: m(b).sum((1, 2)), x, max_norm=1.0, units=units)
     assert found.n_units == 3
+
+
+@pytest.mark.parametrize("max_norm", [1e-2, 3.3e-3, 1e-3])
+def test_the_bound_holds_where_a_clipped_factor_alone_would_be_subnormal(max_norm):
+    model = nn.Linear(1000, 1000, bias=False)
+    batch = {"x": torch.full((1, 1000), 3e38), "g": torch.full((1, 1000), 1e-10)}
+    nn.init.zeros_(model.weight)
+    assert share(model, slopes, batch, max_norm=max_norm) <= max_norm

@@ -88,7 +88,7 @@ def clipped_grad(
     | empty batch, or padding only | zeros |
     | a unit larger than the memory cap | its gradient is accumulated over physical batches, then clipped once |
 
-    Bound: each unit's share of the sum has norm at most `max_norm`. Factors are lowered by 2e-5 (float32; 1e-12 in
+    Bound: each unit's share of the sum has norm at most `max_norm`. Factors are lowered by 5e-5 (float32; 1e-12 in
     float64, 2^-8 in 16 bits) to cover the rounding of its norm; the rounding of adding shares up in the parameters'
     precision, about 1e-7 of a physical batch's sum in float32, is not covered.
 

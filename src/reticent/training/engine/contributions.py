@@ -14,6 +14,7 @@ from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
 
 GHOST = "ghost"
+_TINY = 1e-18
 _CANCELLING = 1e-4
 """Share of the largest possible square below which float32 sums over positions are not trusted."""
 
@@ -158,6 +159,16 @@ def scaled(rows: Tensor, factors: Tensor) -> Tensor:
     return without(
         rows * factors.to(rows.real if rows.is_complex() else rows).reshape(-1, *[1] * (rows.ndim - 1)), factors
     )
+
+
+def scaled_product(x: Tensor, g: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Two factors of a product, of which each row's product is scaled; the smaller one bears it, tiny factors both."""
+    if (factors[factors > 0] < _TINY).any():  # one alone could leave too few digits
+        root = factors.sqrt()
+        return scaled(x, root), scaled(g, root)
+    if x.numel() < g.numel():
+        return scaled(x, factors), without(g, factors)
+    return without(x, factors), scaled(g, factors)
 
 
 def without(rows: Tensor, factors: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reticent.training.engine.contributions import Way, gram_squares, scaled, without
+from reticent.training.engine.contributions import Way, gram_squares, scaled_product
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
@@ -174,10 +174,7 @@ class ConvolutionFactors:
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
         rows = self.units.expand(factors)
-        if self.x.numel() < self.g.numel():
-            x, g = scaled(self.x, rows), without(self.g, rows)
-        else:
-            x, g = without(self.x, rows), scaled(self.g, rows)
+        x, g = scaled_product(self.x, self.g, rows)
         geometry, axes = self.geometry, (0,) * len(self.geometry.stride)
         return _backward(
             g, x, self.weight, None, geometry.stride, geometry.padding, geometry.dilation, False, axes, geometry.groups,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reticent.training.engine.call import Call, Inputs, autocast, narrow, take
-from reticent.training.engine.contributions import Way, gram_squares, scaled, without
+from reticent.training.engine.contributions import Way, gram_squares, scaled_product
 from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
@@ -76,7 +76,8 @@ class LinearFactors:
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
         rows = self.units.expand(factors)
-        return scaled(self.g, rows).flatten(0, 1).T @ without(self.x, rows).flatten(0, 1)
+        x, g = scaled_product(self.x, self.g, rows)
+        return g.flatten(0, 1).T @ x.flatten(0, 1)
 
 
 def merge(uses: list[LinearFactors]) -> LinearFactors:
