@@ -139,7 +139,12 @@ class InPlace(nn.Module):
         return nn.functional.linear(y, weight)
 
 
-@pytest.mark.parametrize("build", [InAList, InPlace])
+class CopiedIntoAConstant(InPlace):
+    def forward(self, x):
+        return nn.functional.linear(x, torch.zeros(4, 4, dtype=torch.float64).copy_(self.weight) * 2)
+
+
+@pytest.mark.parametrize("build", [InAList, InPlace, CopiedIntoAConstant])
 @pytest.mark.filterwarnings("ignore:.*cannot be vectorised")
 def test_parameters_that_move_about_unseen_are_counted(build):
     torch.manual_seed(0)

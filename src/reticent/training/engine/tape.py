@@ -56,9 +56,9 @@ class Tape:
     def track(self, value: Any, made_of: list[Tensor]) -> None:
         """Take note of a value made from tracked ones alone."""
         if isinstance(value, Tensor) and value.requires_grad:
-            self._tracked[id(value)] = value
+            origin = next(self._origins[id(t)] for t in made_of if self.is_tracked(t))
+            self._tracked[id(value)], self._origins[id(value)] = value, origin
             self._versions.append((value, value._version))
-            self._origins[id(value)] = next(self._origins[id(t)] for t in made_of if self.is_tracked(t))
 
     def count_use(self, tracked: Tensor) -> None:
         """A native call uses this value; its gradients are complete when as many parts arrived."""
