@@ -18,7 +18,6 @@ _TINY = 1e-18
 _CANCELLING = 1e-4
 """Share of the largest possible square below which float32 sums over positions are not trusted."""
 
-
 Way = Callable[[Empty], Tensor]
 """Makes all units' gradients, (units, *shape), in memory that it asks for."""
 
@@ -39,6 +38,8 @@ class Contribution(Protocol):
 class Factors(Protocol):
     """The two factors of a layer's weight gradient, before anything is multiplied out."""
 
+    g: Tensor
+    """Output gradients, rows first."""
     units: Units
 
     @property
@@ -48,10 +49,6 @@ class Factors(Protocol):
     @property
     def ways(self) -> Mapping[str, Way]:
         """Ways of making all units' gradients, by name; the first is the static choice."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
 
     @property
     def prefers_ghost(self) -> bool | None:

@@ -50,11 +50,6 @@ class ConvolutionFactors:
         return ("convolution", *shapes, self.geometry, self.x.dtype, self.x.device, *layout)
 
     @property
-    def device(self) -> torch.device:
-        """See `Factors`."""
-        return self.g.device
-
-    @property
     def gradient_bytes(self) -> int:
         """See `Factors`."""
         return len(self.units) * self.weight.numel() * self.weight.element_size()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -129,7 +130,8 @@ def plainly() -> Iterator[None]:
     with ExitStack() as stack:
         torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         stack.callback(torch._C._functorch._set_vmap_fallback_warning_enabled, True)  # type: ignore[attr-defined]
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes a second
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_replaced(torch.utils.checkpoint.CheckpointFunction, "apply", _run_now))
         stack.enter_context(
             _replaced(torch.utils.checkpoint, "_checkpoint_without_reentrant_generator", _no_checkpoint)

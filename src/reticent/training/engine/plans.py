@@ -93,7 +93,7 @@ def _fastest(factors: Factors, fits: bool) -> str:
 def _seconds(factors: Factors, names: list[str]) -> dict[str, float]:
     """The shortest of a few runs of each way, norms and weighted sum."""
     workspace = Workspace()
-    ones = torch.ones(len(factors.units), dtype=torch.float64, device=factors.device)
+    ones = torch.ones(len(factors.units), dtype=torch.float64, device=factors.g.device)
     seconds = dict.fromkeys(names, float("inf"))
     for name in names:
         spent = 0.0

@@ -33,11 +33,6 @@ class EmbeddingFactors:
         return ("embedding", tuple(self.g.shape), tuple(self.shape), self.units.each, self.g.dtype, self.g.device)
 
     @property
-    def device(self) -> torch.device:
-        """See `Factors`."""
-        return self.g.device
-
-    @property
     def gradient_bytes(self) -> int:
         """See `Factors`."""
         return len(self.units) * self.shape.numel() * self.g.element_size()

@@ -30,11 +30,6 @@ class LinearFactors:
         return ("linear", tuple(self.x.shape), self.g.shape[2], self.units.each, self.x.dtype, self.x.device)
 
     @property
-    def device(self) -> torch.device:
-        """See `Factors`."""
-        return self.g.device
-
-    @property
     def gradient_bytes(self) -> int:
         """See `Factors`."""
         return len(self.units) * self.x.shape[2] * self.g.shape[2] * self.x.element_size()
