@@ -20,6 +20,7 @@ from reticent.training.augmentation import augment
 from reticent.training.averaging import MovingAverage
 from reticent.training.engine import LossFn, check_independence, clipped_grad, footprint, strategy
 from reticent.training.held_out import held_out_metrics
+from reticent.training.memory_format import fastest_format, laid_out, lay_out
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
 from reticent.training.prepared_cohort import PreparedCohort, Progress
@@ -78,7 +79,7 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = Task(cohort.task, cohort.classes)
     model = new_model(study, task, data.channels, data.image_size).train()
-    made_up = {name: torch.randn(2, c, *data.image_size) for name, c in data.channels.items()}
+    made_up = _made_up_images(data)
     size = " x ".join(map(str, data.image_size))
     try:
         check_independence(model, made_up, forward)
@@ -100,6 +101,10 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError(f"model {study.model.name!r} has no trainable parameter; set requires_grad on some")
     return model
+
+
+def _made_up_images(data: PreparedCohort) -> dict[str, Tensor]:
+    return {name: torch.randn(2, channels, *data.image_size) for name, channels in data.channels.items()}
 
 
 def new_optimiser(study: Study, model: nn.Module) -> torch.optim.Optimizer:
@@ -130,12 +135,12 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "average": average}
     run.restore(**parts)
-    model.train()
+    layout = _choose_layout(model.train(), run)
     every, memory = max(1, study.privacy.steps // _CHECKPOINTS), study.training.memory_mb * 2**20
     try:
         for step in run.steps():
             _set_rate(optimiser, scheduled_rate(study, step.index))
-            batch = _augmented(study, step.batch)
+            batch = _ready(study, step.batch, layout)
             if study.privacy.non_private:
                 _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
                 add_up_gradients(model, run.ranks)
@@ -157,7 +162,7 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
         return run.folder
     model.load_state_dict(average.values)
     splits = held_out_metrics(model, run.data, run.task)
-    twin = _twin(run, progress) if study.training.twin else ()
+    twin = _twin(run, layout, progress) if study.training.twin else ()
     run.finish(model.state_dict(), Metrics(task=run.task.kind, splits=splits, twin=twin))
     return run.folder
 
@@ -167,16 +172,26 @@ def _plans(study: Study) -> AbstractContextManager[None]:
     return nullcontext() if study.privacy.seed is None else strategy("rule")
 
 
-def _twin(run: PrivateRun, progress: Progress) -> tuple[SplitMetrics, ...]:
+def _choose_layout(model: nn.Module, run: PrivateRun) -> torch.memory_format:
+    """Lay the model out in the faster memory format; under a seed as it is, because timing must not change sums."""
+    if run.plan.study.privacy.seed is not None:
+        return torch.contiguous_format
+    layout = fastest_format(model, _made_up_images(run.data))
+    lay_out(model, layout)
+    return layout
+
+
+def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> tuple[SplitMetrics, ...]:
     """Metrics of the same training without clipping and noise; its weights are not kept."""
     study = run.plan.study
     model = new_model(study, run.task, run.data.channels, run.data.image_size).train()
+    lay_out(model, layout)
     loss_fn = run.task.loss_fn(run.state.class_weights)
     optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
     steps, source, memory = study.privacy.steps, SystemSource(), study.training.memory_mb * 2**20
     for index in range(steps):
         _set_rate(optimiser, scheduled_rate(study, index))
-        batch = _augmented(study, run.data.batch(*run.sampler.draw(index, source)))
+        batch = _ready(study, run.data.batch(*run.sampler.draw(index, source)), layout)
         _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
         optimiser.step()
         average.update(model)
@@ -185,8 +200,10 @@ def _twin(run: PrivateRun, progress: Progress) -> tuple[SplitMetrics, ...]:
     return held_out_metrics(model, run.data, run.task)
 
 
-def _augmented(study: Study, batch: dict[str, Any]) -> dict[str, Any]:
-    return augment(batch) if study.training.augment == "light" else batch
+def _ready(study: Study, batch: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
+    """A batch augmented and laid out as the study and the model want it."""
+    batch = augment(batch) if study.training.augment == "light" else batch
+    return {**batch, "inputs": laid_out(batch["inputs"], layout)}
 
 
 def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], batch_size: float, memory: int) -> None:

@@ -12,7 +12,16 @@ from torch import nn
 
 WAYS = ("rule", "ghost", "bmm", "bmm+recompute", None)
 """Strategies of a layer with factors; None measures."""
-ALL_WAYS = (*WAYS, "ghost+recompute", "loop", "loop+recompute", "shift", "shift+recompute")
+ALL_WAYS = (
+    *WAYS,
+    "ghost+recompute",
+    "loop",
+    "loop+recompute",
+    "grouped",
+    "grouped+recompute",
+    "taps",
+    "taps+recompute",
+)
 REAL = ("float64", "float32", "bfloat16", "float16", "autocast")
 
 

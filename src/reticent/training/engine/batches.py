@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Protocol
 
 import torch
@@ -71,7 +72,8 @@ class Records:
     n_units: int
 
     def parts(self, size: int) -> Iterator[Part]:
-        """Cut into physical batches of at most `size` rows; a unit is never split unless it is larger."""
+        """Cut into physical batches of at most `size` rows, of like sizes; a unit is only split if it is larger."""
+        size = _shared_out(len(self.rows), size)
         start = first = 0
         while first < len(self.counts):
             if self.counts[first] > size:
@@ -90,6 +92,11 @@ class Records:
         for at in range(start, end, size):
             rows = self.rows[at : min(at + size, end)]
             yield Part(rows, Units((len(rows),)), number, whole=at + size >= end)
+
+
+def _shared_out(rows: int, size: int) -> int:
+    """The size that makes as few physical batches, and no small one at the end."""
+    return ceil(rows / ceil(rows / size))
 
 
 def read_records(units: Tensor | None, records: int, views: int) -> Records:

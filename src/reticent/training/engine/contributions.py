@@ -44,7 +44,7 @@ class Factors(Protocol):
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What the cost depends on: kind, shapes, options, dtype, device, memory format."""
+        """What the cost of a row depends on: kind, shapes, options, dtype, device, memory format."""
 
     @property
     def ways(self) -> Mapping[str, Way]:
@@ -78,7 +78,7 @@ class Kept:
     values: Tensor
 
     def __post_init__(self) -> None:
-        self.squares = squared_norms(self.values)
+        self.squares = squared_norms(self.values.permute(0, *_as_stored(self.values)))
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -96,7 +96,7 @@ class Remade:
     way: Way
 
     def __post_init__(self) -> None:
-        self.squares = squared_norms(self.way(_fresh))
+        self.squares = Kept(self.way(_fresh)).squares
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -147,8 +147,15 @@ def _fresh(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def _combined(gradients: Tensor, factors: Tensor) -> Tensor:
-    rows = without(gradients.reshape(len(gradients), -1), factors)
-    return (factors.to(rows) @ rows).reshape(gradients.shape[1:])
+    axes = _as_stored(gradients)
+    stored = gradients.permute(0, *axes)
+    rows = without(stored.flatten(1), factors)
+    return (factors.to(rows) @ rows).reshape(stored.shape[1:]).permute(*map(axes.index, range(1, gradients.ndim)))
+
+
+def _as_stored(gradients: Tensor) -> list[int]:
+    """The axes behind the units' in the order in which they lie in memory."""
+    return sorted(range(1, gradients.ndim), key=gradients.stride, reverse=True)
 
 
 def scaled(rows: Tensor, factors: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Weight gradients of a convolution for every unit, in four ways, and their norms without making them."""
+"""Weight gradients of a convolution for every unit, in several ways, and their norms without making them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -45,9 +46,8 @@ class ConvolutionFactors:
     @property
     def signature(self) -> tuple[object, ...]:
         """See `Factors`."""
-        shapes = (tuple(t.shape) for t in (self.x, self.g, self.weight))
-        layout = (self.x.stride(), self.g.stride(), self.units.each, torch.get_num_threads())
-        return ("convolution", *shapes, self.geometry, self.x.dtype, self.x.device, *layout)
+        shapes = (tuple(self.x.shape[1:]), tuple(self.g.shape[1:]), tuple(self.weight.shape))
+        return ("convolution", *shapes, self.geometry, self.x.dtype, self.x.device, self.x.stride(), self.g.stride())
 
     @property
     def gradient_bytes(self) -> int:
@@ -75,8 +75,9 @@ class ConvolutionFactors:
             ways["bmm"] = self._bmm
             if prod(self.weight.shape[2:]) == 1 or self.geometry.groups > 1:
                 ways = dict(reversed(ways.items()))
-        if self.weight.ndim == 5 and self.geometry.groups == 1 and self.weight.shape[2] > 1:
-            ways["shift"] = self._shift
+        ways["grouped"] = self._grouped
+        if self.geometry.groups == 1 and {*self.geometry.stride} == {1}:
+            ways["taps"] = self._taps
         return ways
 
     @property
@@ -100,40 +101,72 @@ class ConvolutionFactors:
 
         return for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
 
-    def _shift(self, empty: Empty) -> Tensor:
-        """A 3-D kernel as 2-D ones over shifted slices: depth becomes the batch axis."""
-        x, g = (t.contiguous(memory_format=torch.channels_last_3d).transpose(1, 2) for t in (self.x, self.g))
-        (stride, *strides), (padding, *paddings), (dilation, *dilations) = (
-            self.geometry.stride, self.geometry.padding, self.geometry.dilation,
-        )  # fmt: skip
-        plane = self.weight[:, :, 0]
+    def _grouped(self, empty: Empty) -> Tensor:
+        """One convolution with as many groups as units, a few units at a time."""
+        made = empty((len(self.units), *self.weight.shape), self.weight)
+        geometry, axes = self.geometry, (0,) * len(self.geometry.stride)
+        for units, x, g in self._chunks():
+            count = len(x)
+            kernels = self.weight.expand(count, *self.weight.shape).flatten(0, 1)
+            x, g = (t.transpose(0, 1).flatten(1, 2).contiguous() for t in (x, g))
+            found = _backward(
+                g, x, kernels, None, geometry.stride, geometry.padding, geometry.dilation, False, axes,
+                count * geometry.groups, (False, True, False),
+            )[1]  # fmt: skip
+            made[units] = self._summed(units, found.view(count, *self.weight.shape))
+        return made
 
-        def one(rows: slice) -> Tensor:
-            made = torch.zeros_like(self.weight, memory_format=torch.contiguous_format)
-            for depth in range(self.weight.shape[2]):
-                start = depth * dilation - padding
-                first = max(0, -(start // stride))
-                last = min(g.shape[1], (x.shape[1] - 1 - start) // stride + 1)
-                if first >= last:
-                    continue
-                inner = x[rows, start + first * stride : start + (last - 1) * stride + 1 : stride].flatten(0, 1)
-                outer = g[rows, first:last].flatten(0, 1)
-                made[:, :, depth] = _backward(
-                    outer, inner, plane, None, strides, paddings, dilations, False, (0, 0), 1, (False, True, False)
-                )[1]
-            return made
+    def _taps(self, empty: Empty) -> Tensor:
+        """One product for each element of the kernel: padded inputs, moved by its place, times output gradients.
 
-        return for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
+        Output gradients lie in zeros of the padded inputs' size, so that neither needs to be unfolded.
+        """
+        kernel = self.weight.shape[2:]
+        made = empty((len(self.units), *kernel, *self.weight.shape[:2]), self.weight)
+        last = _channels_last(self.x)
+        for units, x, g in self._chunks():
+            size = [n + 2 * p for n, p in zip(x.shape[3:], self.geometry.padding, strict=True)]
+            steps = [d * prod(size[axis + 1 :]) for axis, d in enumerate(self.geometry.dilation)]
+            reach = sum((k - 1) * step for k, step in zip(kernel, steps, strict=True))
+            x = _laid_in(x, self.geometry.padding, size, last=last)
+            g = _laid_in(g, (0,) * len(size), size, last=last)
+            length = x.shape[1] - reach
+            outputs = g[:, :length].mT
+            by_tap = made.new_empty(prod(kernel), len(x), *self.weight.shape[:2])
+            for tap, place in zip(by_tap, itertools.product(*map(range, kernel)), strict=True):
+                start = sum(index * step for index, step in zip(place, steps, strict=True))
+                torch.bmm(outputs, x[:, start : start + length], out=tap)
+            made.flatten(1, -3)[units] = self._summed(units, by_tap.transpose(0, 1))
+        return made.movedim((-2, -1), (1, 2))
+
+    def _chunks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """A few units at a time: which, their inputs (n, m, C, *S) and output gradients (n, m, p, *O).
+
+        n is the number of units, with m rows each; or of rows, where units differ in size, and m = 1.
+        """
+        x, g = (t.unflatten(0, (-1, self.units.each or 1)) for t in (self.x, self.g))
+        bytes_each = (x.nbytes + g.nbytes) // len(x) + self.weight.nbytes
+        at_once = max(1, _CHUNK_BYTES // (bytes_each * (1 if self.units.each else max(self.units.counts))))
+        for start in range(0, len(self.units), at_once):
+            units = slice(start, start + at_once)
+            chosen = units if self.units.each else slice(*self._rows(units))
+            yield units, x[chosen], g[chosen]
+
+    def _rows(self, units: slice) -> tuple[int, int]:
+        chosen = self.units.slices[units]
+        return chosen[0].start, chosen[-1].stop
+
+    def _summed(self, units: slice, found: Tensor) -> Tensor:
+        """One gradient for each of a few units, from one for each of what `_chunks` gave."""
+        return found if self.units.each else Units(self.units.counts[units]).sum(found)
 
     def _bmm(self, empty: Empty) -> Tensor:
         """Unfolded inputs times output gradients, a few units at a time."""
         made = empty((len(self.units), *self.weight.shape), self.weight)
-        slices = self.units.slices
         at_once = max(1, _CHUNK_BYTES // (self._row_bytes * max(self.units.counts)))
-        for start in range(0, len(slices), at_once):
-            chosen = slices[start : start + at_once]
-            rows = slice(chosen[0].start, chosen[-1].stop)
-            patches, outputs = self._unfolded(self.x[rows]), self._grouped(self.g[rows])
+        for start in range(0, len(self.units), at_once):
+            rows = slice(*self._rows(slice(start, start + at_once)))
+            patches, outputs = self._unfolded(self.x[rows]), self._by_group(self.g[rows])
             into = made[start : start + at_once]
             if self.units.each == 1:
                 torch.matmul(outputs, patches.mT, out=into.view(*outputs.shape[:3], -1))
@@ -162,7 +195,7 @@ class ConvolutionFactors:
         parts = []
         for start in range(0, len(self.x), at_once):
             rows = slice(start, start + at_once)
-            factors = (self._unfolded(self.x[rows]), self._grouped(self.g[rows]))
+            factors = (self._unfolded(self.x[rows]), self._by_group(self.g[rows]))
             parts.append(gram_squares(*(_join(factor, each) for factor in factors)))
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
@@ -192,7 +225,7 @@ class ConvolutionFactors:
         )
         return x.as_strided(sizes, steps).reshape(rows, geometry.groups, inner * prod(kernel), prod(outer))
 
-    def _grouped(self, g: Tensor) -> Tensor:
+    def _by_group(self, g: Tensor) -> Tensor:
         """(rows, groups, p / groups, T)."""
         return g.reshape(len(g), self.geometry.groups, -1, self._positions)
 
@@ -202,3 +235,17 @@ def _join(factor: Tensor, each: int) -> Tensor:
     if each == 1:
         return factor
     return factor.unflatten(0, (-1, each)).permute(0, 2, 3, 1, 4).flatten(3)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.stride(1) == 1 and x.shape[1] > 1
+
+
+def _laid_in(t: Tensor, before: tuple[int, ...], size: list[int], *, last: bool) -> Tensor:
+    """Images (units, rows, C, *S) in zeros of a larger size, as one sequence per unit, (units, rows * size, C)."""
+    pads = [
+        side for start, n, whole in zip(before, t.shape[3:], size, strict=True) for side in (whole - n - start, start)
+    ][::-1]
+    if last:
+        return F.pad(t.movedim(2, -1), [0, 0, *pads]).flatten(1, -2)
+    return F.pad(t.transpose(1, 2), pads).flatten(2).mT

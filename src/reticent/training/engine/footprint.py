@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 DEFAULT_MEMORY = 2**30
-_LARGEST_ON_CPU = 64
+_ROWS_ON_CPU, _BYTES_ON_CPU = 64, 2**27
+"""A CPU gains nothing from more than this many records, unless they are small beside the calls that they need."""
 _UNKNOWN = 2**26
 _OVERHEAD = 1.5
 """Output gradients in flight, workspaces of kernels, the allocator."""
@@ -31,9 +32,10 @@ class Footprint:
         return round(_OVERHEAD * self.activations) + self.gradient
 
     def at_once(self, memory: int, *, on_cpu: bool) -> int:
-        """Records that fit; large batches gain nothing on a CPU."""
-        fit = max(1, memory // max(self.each, 1))
-        return min(fit, _LARGEST_ON_CPU) if on_cpu else fit
+        """Records that fit, on a CPU no more than pay."""
+        each = max(self.each, 1)
+        fit = max(1, memory // each)
+        return min(fit, max(_ROWS_ON_CPU, _BYTES_ON_CPU // each)) if on_cpu else fit
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[object, Footprint]] = WeakKeyDictionary()

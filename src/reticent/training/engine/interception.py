@@ -66,10 +66,8 @@ class Interceptor(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         tensors = list(_tensors((args, kwargs)))
-        if func in OF_DATA:
-            return OF_DATA[func](*self._expanded(args), **self._expanded(kwargs))
         if not any(self.tape.is_tracked(t) for t in tensors):
-            return func(*args, **kwargs)
+            return OF_DATA.get(func, func)(*args, **kwargs)
         if func in COMPOSITIONS:
             with self:
                 return COMPOSITIONS[func](*args, **kwargs)
@@ -84,7 +82,7 @@ class Interceptor(TorchFunctionMode):
         if all(self.tape.is_tracked(t) or self.tape.is_constant(t) for t in tensors):
             return self._made_of_parameters(func, args, kwargs, tensors)
         self.tape.note_general(func, tensors)
-        return func(*self._expanded(args), **self._expanded(kwargs))
+        return OF_DATA.get(func, func)(*self._expanded(args), **self._expanded(kwargs))
 
     def _expanded(self, tree: Any) -> Any:
         return tree_map(lambda v: self.tape.expanded(v) if self.tape.is_tracked(v) else v, tree)

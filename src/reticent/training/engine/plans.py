@@ -25,11 +25,11 @@ _FIXED: ContextVar[str | None] = ContextVar("fixed strategy", default=None)
 def strategy(name: str) -> Iterator[None]:
     """Use one strategy instead of measuring: `"rule"`, or a way's name where a layer has it and the rule elsewhere.
 
-    Names are `"ghost"`, `"bmm"`, `"loop"` and `"shift"` (3-D convolutions as shifted 2-D ones); with `"+recompute"`
-    gradients are made for their norms, dropped, and made again for the sum. `"rule"` depends on
-    shapes alone, so that two runs add up in the same order.
+    Names are `"ghost"`, `"bmm"`, `"loop"`, and for convolutions `"grouped"` and `"taps"`; with `"+recompute"` gradients
+    are made for their norms, dropped, and made again for the sum. `"rule"` depends on shapes alone, so that two runs
+    add up in the same order.
     """
-    known = {"rule", *(way + end for way in (GHOST, "bmm", "loop", "shift") for end in ("", RECOMPUTE))}
+    known = {"rule", *(way + end for way in (GHOST, "bmm", "loop", "grouped", "taps") for end in ("", RECOMPUTE))}
     if name not in known:
         raise InputError(f"strategy {name!r} is not known; use one of {', '.join(sorted(known))}")
     token = _FIXED.set(name)
@@ -51,11 +51,16 @@ def contribution(factors: Factors, room: int, empty: Empty) -> Contribution:
     if fixed is not None:
         name = _by_name(factors, fixed, fits)
     else:
-        key = (*factors.signature, fits)
+        key = (*factors.signature, _size(factors), factors.units.each, torch.get_num_threads(), fits)
         if key not in _CHOSEN:
             _CHOSEN[key] = _fastest(factors, fits)
         name = _CHOSEN[key]
     return _carry_out(factors, name, empty)
+
+
+def _size(factors: Factors) -> int:
+    """The order of magnitude of the rows: Poisson batches have another number at each step."""
+    return 2 ** (factors.units.rows - 1).bit_length()
 
 
 def _carry_out(factors: Factors, name: str, empty: Empty) -> Contribution:

@@ -13,6 +13,7 @@ from torch import Tensor
 from reticent.training.engine.call import Call, Inputs
 from reticent.training.engine.rules import (
     attention,
+    cat,
     convolution,
     embedding,
     group_norm,
@@ -44,5 +45,8 @@ COMPOSITIONS: dict[Callable[..., Any], Callable[..., Any]] = (
 )
 """Library function to the same made of functions that have rules."""
 
-OF_DATA: dict[Callable[..., Any], Callable[..., Any]] = {F.scaled_dot_product_attention: attention.attention}
+OF_DATA: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.scaled_dot_product_attention: attention.attention,
+    torch.cat: cat.cat,
+}
 """Library function without weights to the same on all records at once, where `vmap` has no good way of its own."""

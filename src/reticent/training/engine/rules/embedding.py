@@ -30,7 +30,7 @@ class EmbeddingFactors:
     @property
     def signature(self) -> tuple[object, ...]:
         """See `Factors`."""
-        return ("embedding", tuple(self.g.shape), tuple(self.shape), self.units.each, self.g.dtype, self.g.device)
+        return ("embedding", tuple(self.g.shape[1:]), tuple(self.shape), self.g.dtype, self.g.device)
 
     @property
     def gradient_bytes(self) -> int:

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from reticent.training.engine.call import Call, Inputs, take
+from reticent.training.engine.call import Call, Inputs, narrow, take
 
 _forward = torch.ops.aten.native_group_norm
 _backward = torch.ops.aten.native_group_norm_backward
@@ -68,22 +68,18 @@ class GroupNormCall(Call):
         )
 
     def _image_by_image(self, g: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, need_input: bool) -> _Gradients:
-        """Channels-last images cannot be read as one: affine gradients by one call for each."""
+        """Channels-last images cannot be read as one: the kernel's own formula for the affine gradients, for each."""
         n, channels, space = *x.shape[:2], prod(x.shape[2:])
-
-        mask = (True, self.trains("weight"), self.trains("bias"))  # without the first, this format's kernel crashes
-        images = [
-            _backward(
-                g[i : i + 1], x[i : i + 1], mean[i : i + 1], rstd[i : i + 1], self.weight, 1, channels, space,
-                self.groups, mask,
-            )
-            for i in range(n)
-        ]  # fmt: skip
-        return (
-            torch.cat([image[0] for image in images]) if need_input else None,
-            torch.stack([image[1] for image in images]) if mask[1] else None,
-            torch.stack([image[2] for image in images]) if mask[2] else None,
-        )
+        gradient = scale = None
+        if need_input:
+            options = (self.weight, n, channels, space, self.groups, (True, False, False))
+            gradient = _backward(g, x, mean, rstd, *options)[0]
+        outputs = narrow(g.flatten(2))
+        shift = outputs.sum(2)
+        if self.trains("weight"):
+            centre, width = (narrow(t).repeat_interleave(channels // self.groups, 1) for t in (mean, rstd))
+            scale = ((outputs * narrow(x.flatten(2))).sum(2) - centre * shift) * width
+        return gradient, scale, shift if self.trains("bias") else None
 
 
 def _laid_out(x: Tensor, last: bool) -> Tensor:

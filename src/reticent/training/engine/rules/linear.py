@@ -27,7 +27,7 @@ class LinearFactors:
     @property
     def signature(self) -> tuple[object, ...]:
         """See `Factors`."""
-        return ("linear", tuple(self.x.shape), self.g.shape[2], self.units.each, self.x.dtype, self.x.device)
+        return ("linear", tuple(self.x.shape[1:]), self.g.shape[2], self.x.dtype, self.x.device)
 
     @property
     def gradient_bytes(self) -> int:

@@ -1,0 +1,43 @@
+"""Channels-last or not: a network is trained in the memory format in which it runs faster on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from reticent.training.task import forward
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+_ROUNDS = 3
+
+
+def fastest_format(model: nn.Module, images: Mapping[str, Tensor]) -> torch.memory_format:
+    """Measured by passes forward and back over made-up images (n, C, *S); the model's parameters are laid out anew."""
+    last = _CHANNELS_LAST[next(iter(images.values())).ndim]
+    formats = (torch.contiguous_format, last)
+    seconds = dict.fromkeys(formats, float("inf"))
+    for _ in range(_ROUNDS):  # the first one also warms up
+        for memory_format in formats:
+            lay_out(model, memory_format)
+            seconds[memory_format] = min(seconds[memory_format], _seconds(model, laid_out(images, memory_format)))
+    return min(formats, key=seconds.__getitem__)
+
+
+def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
+    """Store the model's parameters in this memory format."""
+    model.to(memory_format=memory_format)  # type: ignore[call-overload]
+
+
+def laid_out(images: Mapping[str, Tensor], memory_format: torch.memory_format) -> dict[str, Tensor]:
+    """The images in this memory format."""
+    return {name: x.contiguous(memory_format=memory_format) for name, x in images.items()}
+
+
+def _seconds(model: nn.Module, images: Mapping[str, Tensor]) -> float:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    began = time.perf_counter()
+    torch.autograd.grad(forward(model, images).sum(), parameters, allow_unused=True)
+    return time.perf_counter() - began
