@@ -14,7 +14,7 @@ from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
 
 GHOST = "ghost"
-_TINY = 1e-18
+_TINY, _OVERFLOW = 1e-18, 1e30
 _CANCELLING = 1e-4
 """Share of the largest possible square below which float32 sums over positions are not trusted."""
 
@@ -120,7 +120,7 @@ class Ghost:
 
     def __post_init__(self) -> None:
         self.squares, largest = self.factors.ghost_squares()
-        self._apart = ~(self.squares >= _CANCELLING * largest)
+        self._apart = ~((self.squares >= _CANCELLING * largest) & (self.squares < _OVERFLOW))
         self._kept: Kept | None = None
         if self._apart.any():
             self._kept = Kept(_first_way(self.factors.chosen(self._apart))(self.empty))
@@ -149,8 +149,12 @@ def _fresh(shape: Sequence[int], like: Tensor) -> Tensor:
 def _combined(gradients: Tensor, factors: Tensor) -> Tensor:
     axes = _as_stored(gradients)
     stored = gradients.permute(0, *axes)
-    rows = without(stored.flatten(1), factors)
-    return (factors.to(rows) @ rows).reshape(stored.shape[1:]).permute(*map(axes.index, range(1, gradients.ndim)))
+    rows = without(stored.reshape(len(stored), -1), factors)
+    return (
+        (factors.to(rows) @ rows)
+        .reshape(stored.shape[1:])
+        .permute([axes.index(axis) for axis in range(1, gradients.ndim)])
+    )
 
 
 def _as_stored(gradients: Tensor) -> list[int]:
@@ -193,12 +197,13 @@ def gram_squares(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         squares is about 1e-7 of the latter.
     """
     left, right = _gram(a), _gram(g)
-    squares = (left * right).real.flatten(1).sum(1)
-    sizes = [m.diagonal(dim1=-2, dim2=-1).real.sum(-1) for m in (left, right)]
+    wide = torch.complex128 if a.is_complex() else torch.float64
+    squares = (left * right).flatten(1).sum(1, dtype=wide).real
+    sizes = [m.diagonal(dim1=-2, dim2=-1).real.sum(-1, dtype=torch.float64) for m in (left, right)]
     return squares.clamp(min=0), (sizes[0] * sizes[1]).sum(1)
 
 
 def _gram(m: Tensor) -> Tensor:
-    """Inner products of columns, in double precision over blocks of rows."""
-    wide = torch.complex128 if m.is_complex() else torch.float64
-    return sum((block.mH @ block).to(wide) for block in m.split(BLOCK, dim=-2))
+    """Inner products of columns, added up over blocks of rows: a longer sum would round more."""
+    blocks = m.split(BLOCK, dim=-2)
+    return sum((block.mH @ block for block in blocks[1:]), start=blocks[0].mH @ blocks[0])
