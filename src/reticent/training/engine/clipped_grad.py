@@ -145,7 +145,7 @@ class _Total:
             if self._open is not None:
                 gradients = {name: g + self._open[name] for name, g in gradients.items()}
             self._open = None if part.whole else gradients
-            contributions = {name: Kept(g) for name, g in gradients.items()}
+            contributions = {name: Kept([g]) for name, g in gradients.items()}
         if part.whole:
             norms, factors = self.policy.factors(
                 {self.names[name]: c.squares for name, c in contributions.items()}, part.numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,8 @@ _TINY, _OVERFLOW = 1e-18, 1e30
 _CANCELLING = 1e-4
 """Share of the largest possible square below which float32 sums over positions are not trusted."""
 
-Way = Callable[[Empty], Tensor]
-"""Makes all units' gradients, (units, *shape), in memory that it asks for."""
+Way = Callable[[Empty], Iterable[Tensor]]
+"""Makes all units' gradients in memory that it asks for, some units (n, *shape) after the other."""
 
 
 class Contribution(Protocol):
@@ -71,32 +71,32 @@ class Factors(Protocol):
         """See `Contribution`."""
 
 
-@dataclass
 class Kept:
-    """Gradients of all units, in memory."""
+    """Gradients of all units, in memory, some units (n, *shape) after the other."""
 
-    values: Tensor
-
-    def __post_init__(self) -> None:
-        self.squares = squared_norms(self.values.permute(0, *_as_stored(self.values)))
+    def __init__(self, parts: Iterable[Tensor]) -> None:
+        self.parts: list[Tensor] = []
+        squares = []
+        for part in parts:  # the norm of each while it is in the cache
+            self.parts.append(part)
+            squares.append(_squares(part))
+        self.squares = torch.cat(squares)
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
-        return _combined(self.values, factors)
+        return _combined(self.parts, factors)
 
     def gradients(self) -> Tensor:
         """See `Contribution`."""
-        return self.values
+        return _joined(self.parts)
 
 
-@dataclass
 class Remade:
     """Gradients that are made for their norms, dropped, and made again, by the same kernel, for the sum."""
 
-    way: Way
-
-    def __post_init__(self) -> None:
-        self.squares = Kept(self.way(_fresh)).squares
+    def __init__(self, way: Way) -> None:
+        self.way = way
+        self.squares = torch.cat([_squares(part) for part in way(_fresh)])
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -104,7 +104,7 @@ class Remade:
 
     def gradients(self) -> Tensor:
         """See `Contribution`."""
-        return self.way(_fresh)
+        return _joined(list(self.way(_fresh)))
 
 
 @dataclass
@@ -135,7 +135,7 @@ class Ghost:
 
     def gradients(self) -> Tensor:
         """See `Contribution`."""
-        return _first_way(self.factors)(self.empty)
+        return _joined(list(_first_way(self.factors)(self.empty)))
 
 
 def _first_way(factors: Factors) -> Way:
@@ -146,15 +146,24 @@ def _fresh(shape: Sequence[int], like: Tensor) -> Tensor:
     return like.new_empty(tuple(shape))
 
 
-def _combined(gradients: Tensor, factors: Tensor) -> Tensor:
-    axes = _as_stored(gradients)
-    stored = gradients.permute(0, *axes)
-    rows = without(stored.reshape(len(stored), -1), factors)
-    return (
-        (factors.to(rows) @ rows)
-        .reshape(stored.shape[1:])
-        .permute([axes.index(axis) for axis in range(1, gradients.ndim)])
-    )
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _squares(part: Tensor) -> Tensor:
+    return squared_norms(part.permute(0, *_as_stored(part)))
+
+
+def _combined(parts: Iterable[Tensor], factors: Tensor) -> Tensor:
+    start, sums = 0, []
+    for part in parts:
+        axes = _as_stored(part)
+        stored, own = part.permute(0, *axes), factors[start : start + len(part)]
+        rows = without(stored.reshape(len(stored), -1), own)
+        made = (own.to(rows) @ rows).reshape(stored.shape[1:])
+        sums.append(made.permute([axes.index(axis) for axis in range(1, part.ndim)]))
+        start += len(part)
+    return sum(sums[1:], start=sums[0])
 
 
 def _as_stored(gradients: Tensor) -> list[int]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from reticent.training.engine.contributions import Way, gram_squares, scaled_product
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.units import Units
-from reticent.training.engine.workspace import Empty
+from reticent.training.engine.workspace import CHUNK_BYTES, Empty
 
-_CHUNK_BYTES, _LARGEST_UNFOLDED = 2**23, 2**26
+_LARGEST_UNFOLDED = 2**26
 _backward = torch.ops.aten.convolution_backward
 
 
@@ -89,7 +89,7 @@ class ConvolutionFactors:
         """Size of one row's unfolded input."""
         return self._positions * prod(self.weight.shape[1:]) * self.geometry.groups * self.x.element_size()
 
-    def _loop(self, empty: Empty) -> Tensor:
+    def _loop(self, empty: Empty) -> Iterator[Tensor]:
         """The library's own kernel, one unit at a time."""
         kernel, geometry, axes = self.weight, self.geometry, (0,) * len(self.geometry.stride)
 
@@ -99,11 +99,10 @@ class ConvolutionFactors:
                 False, axes, geometry.groups, (False, True, False),
             )[1]  # fmt: skip
 
-        return for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
+        yield for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
 
-    def _grouped(self, empty: Empty) -> Tensor:
+    def _grouped(self, _: Empty) -> Iterator[Tensor]:
         """One convolution with as many groups as units, a few units at a time."""
-        made = empty((len(self.units), *self.weight.shape), self.weight)
         geometry, axes = self.geometry, (0,) * len(self.geometry.stride)
         for units, x, g in self._chunks():
             count = len(x)
@@ -113,10 +112,9 @@ class ConvolutionFactors:
                 g, x, kernels, None, geometry.stride, geometry.padding, geometry.dilation, False, axes,
                 count * geometry.groups, (False, True, False),
             )[1]  # fmt: skip
-            made[units] = self._summed(units, found.view(count, *self.weight.shape))
-        return made
+            yield self._summed(units, found.view(count, *self.weight.shape))
 
-    def _taps(self, empty: Empty) -> Tensor:
+    def _taps(self, empty: Empty) -> Iterator[Tensor]:
         """One product for each element of the kernel: padded inputs, moved by its place, times output gradients.
 
         Output gradients lie in zeros of the padded inputs' size, so that neither needs to be unfolded.
@@ -137,7 +135,7 @@ class ConvolutionFactors:
                 start = sum(index * step for index, step in zip(place, steps, strict=True))
                 torch.bmm(outputs, x[:, start : start + length], out=tap)
             made.flatten(1, -3)[units] = self._summed(units, by_tap.transpose(0, 1))
-        return made.movedim((-2, -1), (1, 2))
+            yield made[units].movedim((-2, -1), (1, 2))
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """A few units at a time: which, their inputs (n, m, C, *S) and output gradients (n, m, p, *O).
@@ -146,7 +144,7 @@ class ConvolutionFactors:
         """
         x, g = (t.unflatten(0, (-1, self.units.each or 1)) for t in (self.x, self.g))
         bytes_each = (x.nbytes + g.nbytes) // len(x) + self.weight.nbytes
-        at_once = max(1, _CHUNK_BYTES // (bytes_each * (1 if self.units.each else max(self.units.counts))))
+        at_once = max(1, CHUNK_BYTES // (bytes_each * (1 if self.units.each else max(self.units.counts))))
         for start in range(0, len(self.units), at_once):
             units = slice(start, start + at_once)
             chosen = units if self.units.each else slice(*self._rows(units))
@@ -160,10 +158,10 @@ class ConvolutionFactors:
         """One gradient for each of a few units, from one for each of what `_chunks` gave."""
         return found if self.units.each else Units(self.units.counts[units]).sum(found)
 
-    def _bmm(self, empty: Empty) -> Tensor:
+    def _bmm(self, empty: Empty) -> Iterator[Tensor]:
         """Unfolded inputs times output gradients, a few units at a time."""
         made = empty((len(self.units), *self.weight.shape), self.weight)
-        at_once = max(1, _CHUNK_BYTES // (self._row_bytes * max(self.units.counts)))
+        at_once = max(1, CHUNK_BYTES // (self._row_bytes * max(self.units.counts)))
         for start in range(0, len(self.units), at_once):
             rows = slice(*self._rows(slice(start, start + at_once)))
             patches, outputs = self._unfolded(self.x[rows]), self._by_group(self.g[rows])
@@ -173,7 +171,7 @@ class ConvolutionFactors:
             else:
                 units = Units(self.units.counts[start : start + at_once])
                 into.copy_(units.sum(outputs @ patches.mT).reshape(into.shape))
-        return made
+            yield into
 
     def first(self, units: int) -> ConvolutionFactors:
         """See `Factors`."""
@@ -191,7 +189,7 @@ class ConvolutionFactors:
         assert each is not None
         bytes_per_unit = self._positions * each * self.x.element_size()
         bytes_per_unit *= prod(self.weight.shape[1:]) * self.geometry.groups + self._positions * each
-        at_once = max(1, _CHUNK_BYTES // bytes_per_unit) * each
+        at_once = max(1, CHUNK_BYTES // bytes_per_unit) * each
         parts = []
         for start in range(0, len(self.x), at_once):
             rows = slice(start, start + at_once)

@@ -98,7 +98,7 @@ class Tape:
 
     def add_gradients(self, tracked: Tensor, gradients: Tensor) -> None:
         """Part of a value's gradient, already one for each unit."""
-        self._done[id(tracked)].append(Kept(gradients))
+        self._done[id(tracked)].append(Kept([gradients]))
 
     def collect(self, losses: Tensor, share: float) -> dict[str, Contribution]:
         """Run the backward of the summed losses; what every unit contributes to each parameter, in whose order.
@@ -120,7 +120,7 @@ class Tape:
                 raise BypassedError(past)
             for key, g in zip(self._rows, found[1 : 1 + len(rows)], strict=True):
                 if g is not None:
-                    self._done[key].append(Kept(self.units.sum(g)))
+                    self._done[key].append(Kept([self.units.sum(g)]))
         with torch.no_grad():
             self._multiply_out()
             self._pull_back()
@@ -145,7 +145,7 @@ class Tape:
             )
             for raw, g in zip(self.raw.values(), found, strict=True):
                 if g is not None:
-                    self._done[id(raw)].append(Kept(g))
+                    self._done[id(raw)].append(Kept([g]))
 
     def _only(self, tracked: Tensor) -> Contribution:
         """All parts of a value's gradient as one."""
@@ -153,11 +153,11 @@ class Tape:
         if len(parts) == 1:
             return parts[0]
         if not parts:
-            return Kept(tracked.detach().new_zeros(len(self.units), *[1] * tracked.ndim).expand(-1, *tracked.shape))
+            return Kept([tracked.detach().new_zeros(len(self.units), *[1] * tracked.ndim).expand(-1, *tracked.shape)])
         total = parts[0].gradients()
         for part in parts[1:]:
             total = total + part.gradients()
-        return Kept(total)
+        return Kept([total])
 
 
 class BypassedError(Exception):

@@ -118,7 +118,7 @@ class UnitGradients:
             losses = self._losses(self.model, self.reader.select(self.batch, part.rows))
         gradients = torch.autograd.grad(losses.sum() * self.share, list(self.params.values()), allow_unused=True)
         contributions: dict[str, Contribution] = {
-            name: Kept((torch.zeros_like(p) if g is None else g)[None])
+            name: Kept([(torch.zeros_like(p) if g is None else g)[None]])
             for (name, p), g in zip(self.params.items(), gradients, strict=True)
         }
         return part, contributions, losses.detach()

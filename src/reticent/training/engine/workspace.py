@@ -11,6 +11,10 @@ Empty = Callable[[Sequence[int], Tensor], Tensor]
 """Makes an uninitialised tensor of a shape, with the dtype and device of another."""
 
 
+CHUNK_BYTES = 2**23
+"""What is worked on at a time, so that it stays in the cache."""
+
+
 class Workspace:
     """Buffers that are handed out by `empty`, and are free again, all at once, after `release`."""
 

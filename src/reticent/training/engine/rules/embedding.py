@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,9 +47,9 @@ class EmbeddingFactors:
         """See `Factors`."""
         return {"bmm": self._table}
 
-    def _table(self, empty: Empty) -> Tensor:
+    def _table(self, empty: Empty) -> Iterator[Tensor]:
         made = empty((len(self.units) * self.shape[0], self.shape[1]), self.g).zero_()
-        return made.index_add_(0, self._places, self.g.flatten(0, 1)).unflatten(0, (-1, self.shape[0]))
+        yield made.index_add_(0, self._places, self.g.flatten(0, 1)).unflatten(0, (-1, self.shape[0]))
 
     @property
     def _places(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from reticent.training.engine.call import Call, Inputs, autocast, narrow, take
 from reticent.training.engine.contributions import Way, gram_squares, scaled_product
 from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.units import Units
-from reticent.training.engine.workspace import Empty
+from reticent.training.engine.workspace import CHUNK_BYTES, Empty
 
 
 @dataclass
@@ -47,9 +47,11 @@ class LinearFactors:
         """See `Factors`."""
         return {"bmm": self._bmm}
 
-    def _bmm(self, empty: Empty) -> Tensor:
+    def _bmm(self, empty: Empty) -> Iterator[Tensor]:
         x, g = self.units.join(self.x), self.units.join(self.g)
-        return torch.bmm(g.mT, x, out=empty((len(g), g.shape[2], x.shape[2]), x))
+        made = empty((len(g), g.shape[2], x.shape[2]), x)
+        for some in zip(*(t.split(max(1, CHUNK_BYTES // made[0].nbytes)) for t in (g.mT, x, made)), strict=True):
+            yield torch.bmm(some[0], some[1], out=some[2])
 
     def first(self, units: int) -> LinearFactors:
         """See `Factors`."""
