@@ -7,7 +7,10 @@ from unit_loop import clipped_sum, norm_of, relative_error, unit_gradients
 
 from reticent.training import clipped_grad
 from reticent.training.engine import strategy
-from reticent.training.engine.contributions import gram_squares
+from reticent.training.engine.contributions import Kept, gram, gram_squares
+from reticent.training.engine.convolution_factors import ConvolutionFactors, Geometry
+from reticent.training.engine.units import Units
+from reticent.training.engine.workspace import Workspace
 
 PRECISION = {torch.float64: 1e-12, torch.complex128: 1e-12, torch.float32: 1e-4, torch.complex64: 1e-4}
 
@@ -17,7 +20,27 @@ def test_the_gram_product_is_the_squared_norm_of_the_gradient(dtype):
     torch.manual_seed(0)
     a, g = torch.randn(5, 2, 3, 4, dtype=dtype), torch.randn(5, 2, 6, 4, dtype=dtype)
     expected = (g @ a.mT).flatten(1).norm(dim=1).double().square()
-    torch.testing.assert_close(gram_squares(a, g)[0], expected, rtol=PRECISION[dtype], atol=0)
+    torch.testing.assert_close(gram_squares(gram(a), gram(g))[0], expected, rtol=PRECISION[dtype], atol=0)
+
+
+GEOMETRIES = {
+    "plain": Geometry((1, 1), (1, 1), (1, 1), 1),
+    "strided, dilated, grouped": Geometry((2, 1), (1, 0), (1, 2), 2),
+}
+
+
+@pytest.mark.parametrize("by_pixel", [True, False])
+@pytest.mark.parametrize("each", [1, 2])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_inner_products_of_pixels_or_of_patches_give_the_norms_of_the_gradients(geometry, each, by_pixel, monkeypatch):
+    torch.manual_seed(0)
+    x, weight = torch.randn(3 * each, 4, 6, 7).double(), torch.randn(2, 4 // geometry.groups, 3, 2).double()
+    y = torch.conv2d(x, weight, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    factors = ConvolutionFactors(x, torch.randn_like(y), weight, geometry, Units((each,) * 3))
+    monkeypatch.setattr(ConvolutionFactors, "_sums_pixels", by_pixel)
+    squares, largest = factors.ghost_squares()
+    torch.testing.assert_close(squares, Kept(factors.ways["loop"](Workspace().empty)).squares)
+    assert (squares <= largest).all()
 
 
 class Difference(nn.Module):

@@ -194,25 +194,24 @@ def without(rows: Tensor, factors: Tensor) -> Tensor:
     return rows.index_fill(0, dropped.to(rows.device), 0) if len(dropped) else rows
 
 
-def gram_squares(a: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def gram_squares(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     r"""Squared norm of :math:`G_u A_u^T` for each unit, :math:`\langle A^T A, G^T G \rangle` (Li et al., 2022).
 
     Args:
-        a: first factors, (units, groups, k, T).
-        g: second factors, (units, groups, p, T).
+        left: inner products of the first factor's columns, (units, groups, T, T).
+        right: of the second's.
 
     Returns:
         The squares, and the largest they could be for factors of this size, float64 (units,). The rounding of the
         squares is about 1e-7 of the latter.
     """
-    left, right = _gram(a), _gram(g)
-    wide = torch.complex128 if a.is_complex() else torch.float64
+    wide = torch.complex128 if left.is_complex() else torch.float64
     squares = (left * right).flatten(1).sum(1, dtype=wide).real
     sizes = [m.diagonal(dim1=-2, dim2=-1).real.sum(-1, dtype=torch.float64) for m in (left, right)]
     return squares.clamp(min=0), (sizes[0] * sizes[1]).sum(1)
 
 
-def _gram(m: Tensor) -> Tensor:
-    """Inner products of columns, added up over blocks of rows: a longer sum would round more."""
+def gram(m: Tensor) -> Tensor:
+    """Inner products of columns, (..., k, T) to (..., T, T), added up over blocks of k: a longer sum rounds more."""
     blocks = m.split(BLOCK, dim=-2)
     return sum((block.mH @ block for block in blocks[1:]), start=blocks[0].mH @ blocks[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reticent.training.engine.contributions import Way, gram_squares, scaled_product
+from reticent.training.engine.contributions import Way, gram, gram_squares, scaled_product
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
@@ -119,11 +119,10 @@ class ConvolutionFactors:
 
         Output gradients lie in zeros of the padded inputs' size, so that neither needs to be unfolded.
         """
-        kernel = self.weight.shape[2:]
+        kernel, size = self.weight.shape[2:], self._padded
         made = empty((len(self.units), *kernel, *self.weight.shape[:2]), self.weight)
         last = _channels_last(self.x)
         for units, x, g in self._chunks():
-            size = [n + 2 * p for n, p in zip(x.shape[3:], self.geometry.padding, strict=True)]
             steps = [d * prod(size[axis + 1 :]) for axis, d in enumerate(self.geometry.dilation)]
             reach = sum((k - 1) * step for k, step in zip(kernel, steps, strict=True))
             x = _laid_in(x, self.geometry.padding, size, last=last)
@@ -187,15 +186,44 @@ class ConvolutionFactors:
         """See `Factors`."""
         each = self.units.each
         assert each is not None
-        bytes_per_unit = self._positions * each * self.x.element_size()
-        bytes_per_unit *= prod(self.weight.shape[1:]) * self.geometry.groups + self._positions * each
+        products, by_pixel = self._positions * each, self._sums_pixels
+        bytes_per_unit = products * self.x.element_size()
+        bytes_per_unit *= prod(self.weight.shape[1:]) * self.geometry.groups + products
         at_once = max(1, CHUNK_BYTES // bytes_per_unit) * each
         parts = []
         for start in range(0, len(self.x), at_once):
-            rows = slice(start, start + at_once)
-            factors = (self._unfolded(self.x[rows]), self._by_group(self.g[rows]))
-            parts.append(gram_squares(*(_join(factor, each) for factor in factors)))
+            x, g = self.x[start : start + at_once], self.g[start : start + at_once]
+            patches = self._summed_pixels(x, each) if by_pixel else gram(_join(self._unfolded(x), each))
+            parts.append(gram_squares(patches, gram(_join(self._by_group(g), each))))
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))  # type: ignore[return-value]
+
+    @property
+    def _padded(self) -> list[int]:
+        return [n + 2 * p for n, p in zip(self.x.shape[2:], self.geometry.padding, strict=True)]
+
+    @property
+    def _sums_pixels(self) -> bool:
+        """Whether inner products of all pixels cost less than those of all patches, which hold each pixel often."""
+        return 2 * prod(self._padded) ** 2 <= self._positions**2 * prod(self.weight.shape[2:])
+
+    def _summed_pixels(self, x: Tensor, each: int) -> Tensor:
+        """Inner products of patches, (units, groups, T, T): those of pixels, added up over the kernel's elements."""
+        kernel, outer, groups = self.weight.shape[2:], self.g.shape[2:], self.geometry.groups
+        pixels = F.pad(x, _pads(self.geometry.padding, x.shape[2:], self._padded))
+        pixels = _join(pixels.reshape(len(x), groups, -1, prod(self._padded)), each)
+        space = (each, *self._padded)
+        products = gram(pixels).unflatten(3, space).unflatten(2, space)
+        total: Tensor | int = 0
+        for place in itertools.product(*map(range, kernel)):
+            inside = [
+                slice(index * dilation, index * dilation + (count - 1) * stride + 1, stride)
+                for index, dilation, count, stride in zip(
+                    place, self.geometry.dilation, outer, self.geometry.stride, strict=True
+                )
+            ]
+            total = total + products[(..., slice(None), *inside, slice(None), *inside)]
+        assert isinstance(total, Tensor)
+        return total.reshape(len(total), groups, each * prod(outer), -1)
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -241,9 +269,13 @@ def _channels_last(x: Tensor) -> bool:
 
 def _laid_in(t: Tensor, before: tuple[int, ...], size: list[int], *, last: bool) -> Tensor:
     """Images (units, rows, C, *S) in zeros of a larger size, as one sequence per unit, (units, rows * size, C)."""
-    pads = [
-        side for start, n, whole in zip(before, t.shape[3:], size, strict=True) for side in (whole - n - start, start)
-    ][::-1]
+    pads = _pads(before, t.shape[3:], size)
     if last:
         return F.pad(t.movedim(2, -1), [0, 0, *pads]).flatten(1, -2)
     return F.pad(t.transpose(1, 2), pads).flatten(2).mT
+
+
+def _pads(before: tuple[int, ...], inner: Sequence[int], size: list[int]) -> list[int]:
+    """Zeros before and after each axis of `inner` to make it `size`, as `F.pad` takes them."""
+    sides = ((whole - n - start, start) for start, n, whole in zip(before, inner, size, strict=True))
+    return [side for pair in sides for side in pair][::-1]

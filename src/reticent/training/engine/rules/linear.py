@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reticent.training.engine.call import Call, Inputs, autocast, narrow, take
-from reticent.training.engine.contributions import Way, gram_squares, scaled_product
+from reticent.training.engine.contributions import Way, gram, gram_squares, scaled_product
 from reticent.training.engine.norms import squared_norms
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
@@ -68,7 +68,7 @@ class LinearFactors:
         x, g = self.units.join(self.x), self.units.join(self.g)
         if x.shape[1] == 1:
             return (squares := squared_norms(x) * squared_norms(g)), squares
-        return gram_squares(x.mT[:, None], g.mT[:, None])
+        return gram_squares(gram(x.mT[:, None]), gram(g.mT[:, None]))
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
