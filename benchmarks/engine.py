@@ -61,7 +61,7 @@ def reticent(name: str, size: int, *, last: bool = False) -> Step:
     def step() -> None:
         found = clipped_grad(model, losses, batch, max_norm=1.0)
         for name, parameter in model.named_parameters():
-            parameter.grad = (found.sum[name].to(parameter) + torch.randn_like(parameter)) / size
+            parameter.grad = (found.sum[name].to(parameter) + torch.randn(parameter.shape)) / size
         optimiser.step()
 
     return step
