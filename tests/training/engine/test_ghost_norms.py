@@ -7,8 +7,9 @@ from unit_loop import clipped_sum, norm_of, relative_error, unit_gradients
 
 from reticent.training import clipped_grad
 from reticent.training.engine import strategy
-from reticent.training.engine.contributions import Kept, gram, gram_squares
+from reticent.training.engine.contributions import Ghost, Kept, gram, gram_squares
 from reticent.training.engine.convolution_factors import ConvolutionFactors, Geometry
+from reticent.training.engine.rules.linear import LinearFactors
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Workspace
 
@@ -41,6 +42,15 @@ def test_inner_products_of_pixels_or_of_patches_give_the_norms_of_the_gradients(
     squares, largest = factors.ghost_squares()
     torch.testing.assert_close(squares, Kept(factors.ways["loop"](Workspace().empty)).squares)
     assert (squares <= largest).all()
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e17], ids=str)
+def test_norms_whose_squares_leave_float32_are_as_exact_as_any(scale):
+    torch.manual_seed(0)
+    x, g = torch.randn(3, 4, 6), scale * torch.randn(3, 4, 5)
+    factors = LinearFactors(x, g, Units((1,) * 3))
+    expected = (g.double().mT @ x.double()).flatten(1).square().sum(1)
+    torch.testing.assert_close(Ghost(factors, Workspace().empty).squares, expected, rtol=1e-5, atol=0)
 
 
 class Difference(nn.Module):

@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reticent.training.engine.norms import BLOCK, squared_norms
+from reticent.training.engine.norms import BLOCK, in_range, squared_norms
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
 
 GHOST = "ghost"
-_TINY, _OVERFLOW = 1e-18, 1e30
+_TINY = 1e-18
 _CANCELLING = 1e-4
 """Share of the largest possible square below which float32 sums over positions are not trusted."""
 
@@ -120,7 +120,7 @@ class Ghost:
 
     def __post_init__(self) -> None:
         self.squares, largest = self.factors.ghost_squares()
-        self._apart = ~((self.squares >= _CANCELLING * largest) & (self.squares < _OVERFLOW))
+        self._apart = ~((self.squares >= _CANCELLING * largest) & in_range(self.squares))
         self._kept: Kept | None = None
         if self._apart.any():
             self._kept = Kept(_first_way(self.factors.chosen(self._apart))(self.empty))
@@ -155,15 +155,17 @@ def _squares(part: Tensor) -> Tensor:
 
 
 def _combined(parts: Iterable[Tensor], factors: Tensor) -> Tensor:
-    start, sums = 0, []
+    start, total = 0, None
     for part in parts:
         axes = _as_stored(part)
         stored, own = part.permute(0, *axes), factors[start : start + len(part)]
         rows = without(stored.reshape(len(stored), -1), own)
         made = (own.to(rows) @ rows).reshape(stored.shape[1:])
-        sums.append(made.permute([axes.index(axis) for axis in range(1, part.ndim)]))
+        made = made.permute([axes.index(axis) for axis in range(1, part.ndim)])
+        total = made if total is None else total + made
         start += len(part)
-    return sum(sums[1:], start=sums[0])
+    assert total is not None
+    return total
 
 
 def _as_stored(gradients: Tensor) -> list[int]:

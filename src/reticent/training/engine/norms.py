@@ -25,10 +25,15 @@ def squared_norms(rows: Tensor) -> Tensor:
     if flat.dtype == torch.float64:
         return torch.linalg.vector_norm(flat, dim=1) ** 2
     squares = _blocked(flat)
-    doubtful = ~((squares < _OVERFLOW) & (squares > _UNDERFLOW))
+    doubtful = ~in_range(squares)
     if doubtful.any():
         squares[doubtful] = torch.linalg.vector_norm(flat[doubtful].double(), dim=1) ** 2
     return squares
+
+
+def in_range(squares: Tensor) -> Tensor:
+    """Which squared norms float32 holds with room to spare, and so the squares that were added."""
+    return (squares < _OVERFLOW) & (squares > _UNDERFLOW)
 
 
 def _blocked(flat: Tensor) -> Tensor:
