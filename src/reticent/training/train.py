@@ -176,9 +176,7 @@ def _choose_layout(model: nn.Module, run: PrivateRun) -> torch.memory_format:
     """Lay the model out in the faster memory format; under a seed as it is, because timing must not change sums."""
     if run.plan.study.privacy.seed is not None:
         return torch.contiguous_format
-    layout = fastest_format(model, _made_up_images(run.data))
-    lay_out(model, layout)
-    return layout
+    return fastest_format(model, _made_up_images(run.data))
 
 
 def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> tuple[SplitMetrics, ...]:

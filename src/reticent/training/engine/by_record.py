@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from reticent.training.engine.call import UnderVmap
 from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.tape import Tape
 
@@ -70,15 +71,7 @@ class _Forward:
         return tuple(torch.stack(parts) for parts in zip(*made, strict=True))
 
 
-class _EachRecord(torch.autograd.Function):
-    @staticmethod
-    def forward(work: _Forward, carrier: Tensor, *leaves: Any) -> tuple[Tensor, ...]:
-        raise AssertionError("only called under vmap")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        raise AssertionError("only called under vmap")
-
+class _EachRecord(UnderVmap):
     @staticmethod
     def vmap(info: Any, in_dims: Any, work: _Forward, carrier: Tensor, *leaves: Any) -> Any:
         made = work.each(info.batch_size, in_dims[2:], leaves)

@@ -118,16 +118,20 @@ class _Native(torch.autograd.Function):
         return ctx.call.backward(g, ctx.saved_tensors, ctx.needs_input_grad[0]), None, None
 
 
-class Bridge(torch.autograd.Function):
-    """From one record under `vmap` to all rows at once: vmap itself says which axis holds the records."""
+class UnderVmap(torch.autograd.Function):
+    """A function of one record that subclasses define for all of them, by their `vmap`."""
 
     @staticmethod
-    def forward(x: Tensor, call: Call) -> Tensor:
+    def forward(*_: Any) -> Any:
         raise AssertionError("only called under vmap")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         raise AssertionError("only called under vmap")
+
+
+class Bridge(UnderVmap):
+    """From one record under `vmap` to all rows at once: vmap itself says which axis holds the records."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, call: Call) -> tuple[Tensor, int]:
@@ -137,16 +141,8 @@ class Bridge(torch.autograd.Function):
         return _Native.apply(x.flatten(0, len(lead) - 1), call.tape.anchor, call).unflatten(0, lead), 0
 
 
-class Lift(torch.autograd.Function):
+class Lift(UnderVmap):
     """From physical rows to one record under `vmap`, with the help of any tensor (`carrier`) that holds records."""
-
-    @staticmethod
-    def forward(carrier: Tensor, tape: Tape, key: int) -> Tensor:
-        raise AssertionError("only called under vmap")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        raise AssertionError("only called under vmap")
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, carrier: Tensor, tape: Tape, key: int) -> tuple[Tensor, int]:

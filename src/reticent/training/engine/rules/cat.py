@@ -7,16 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reticent.training.engine.call import UnderVmap
 
-class _Cat(torch.autograd.Function):
-    @staticmethod
-    def forward(dim: int, *tensors: Tensor) -> Tensor:
-        raise AssertionError("only called under vmap")
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        raise AssertionError("only called under vmap")
-
+class _Cat(UnderVmap):
     @staticmethod
     def vmap(info: Any, in_dims: Any, dim: int, *tensors: Tensor) -> tuple[Tensor, int]:
         rows = [t.movedim(axis, 0) for t, axis in zip(tensors, in_dims[1:], strict=True)]
