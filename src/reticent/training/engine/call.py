@@ -115,7 +115,8 @@ class _Native(torch.autograd.Function):
         (g,) = grads
         if g is None:
             return None, None, None
-        return ctx.call.backward(g, ctx.saved_tensors, ctx.needs_input_grad[0]), None, None
+        saved = tuple(t.detach() for t in ctx.saved_tensors)  # the tape keeps some: no cycle through the graph
+        return ctx.call.backward(g, saved, ctx.needs_input_grad[0]), None, None
 
 
 class UnderVmap(torch.autograd.Function):

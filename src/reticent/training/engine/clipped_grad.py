@@ -115,6 +115,7 @@ def clipped_grad(
                 losses[part.rows.to(device)] = values.to(losses)
                 with torch.autocast(device.type, enabled=False):
                     total.add(part, contributions)
+                del contributions, values  # the next part needs the memory
     return ClippedGrad(
         sum={names[name]: value for name, value in total.sum.items()},
         norms=PrivateTensor(total.norms),

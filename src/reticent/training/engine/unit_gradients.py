@@ -67,10 +67,14 @@ class UnitGradients:
         self._check(records.rows)
         on_cpu = next(iter(self.params.values())).device.type == "cpu"
         for part in records.parts(self._footprint(records.rows[:1]).at_once(self.memory, on_cpu=on_cpu)):
-            found = self._vectorised(part)
-            yield from [found] if found else map(self._alone, part.single())
+            yield from self._found(part)
             self.workspace.release()
         self.workspace.forget_unused()
+
+    def _found(self, part: Part) -> Iterator[Found]:
+        """Nothing of it outlives its turn: the next part needs the memory."""
+        found = self._vectorised(part)
+        return iter([found]) if found else map(self._alone, part.single())
 
     def _footprint(self, row: Tensor) -> Footprint:
         """Measured on one record, without checkpoints, as the passes run."""
