@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch.utils._pytree import tree_map
 
 from reticent.data import Cohort
 from reticent.records import Study
@@ -57,7 +56,7 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     drawn = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
     records = drawn / privacy.groups
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    each = footprint(model, lambda record: loss_fn(model, record), tree_map(lambda leaf: leaf[:1], batch))
+    each = footprint(model, loss_fn, batch)
     at_once = min(each.at_once(cap, on_cpu=True), max(records, 1))
     return Cost(
         subjects=len(subjects),

@@ -210,7 +210,7 @@ def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], ba
     records = len(batch["share"])
     if not records:
         return
-    first = footprint(model, lambda record: loss_fn(model, record), _take(batch, slice(0, 1)))
+    first = footprint(model, loss_fn, batch)
     at_once = first.at_once(memory, on_cpu=True)
     for start in range(0, records, at_once):
         rows = slice(start, start + at_once)

@@ -28,6 +28,10 @@ class Contribution(Protocol):
     squares: Tensor
     """Squared norm of each unit's gradient, float64 (units,)."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that is held until the weighted sum, beside the layer's inputs."""
+
     def weighted(self, factors: Tensor) -> Tensor:
         """Sum over units of factor times gradient, in the parameter's shape; factor 0 drops a unit."""
 
@@ -82,6 +86,11 @@ class Kept:
             squares.append(_squares(part))
         self.squares = torch.cat(squares)
 
+    @property
+    def nbytes(self) -> int:
+        """See `Contribution`."""
+        return sum(part.nbytes for part in self.parts)
+
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
         return _combined(self.parts, factors)
@@ -94,8 +103,8 @@ class Kept:
 class Remade:
     """Gradients that are made for their norms, dropped, and made again, by the same kernel, for the sum."""
 
-    def __init__(self, way: Way) -> None:
-        self.way = way
+    def __init__(self, factors: Factors, way: Way) -> None:
+        self.way, self.nbytes = way, factors.g.nbytes
         self.squares = torch.cat([_squares(part) for part in way(_fresh)])
 
     def weighted(self, factors: Tensor) -> Tensor:
@@ -125,6 +134,11 @@ class Ghost:
         if self._apart.any():
             self._kept = Kept(_first_way(self.factors.chosen(self._apart))(self.empty))
             self.squares[self._apart] = self._kept.squares
+
+    @property
+    def nbytes(self) -> int:
+        """See `Contribution`."""
+        return self.factors.g.nbytes + (self._kept.nbytes if self._kept else 0)
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
@@ -196,24 +210,41 @@ def without(rows: Tensor, factors: Tensor) -> Tensor:
     return rows.index_fill(0, dropped.to(rows.device), 0) if len(dropped) else rows
 
 
-def gram_squares(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+Gram = tuple[Tensor, Tensor]
+"""Inner products of T columns: those of the first half with all, (..., T / 2, T), and of the second with itself."""
+
+
+def gram_squares(left: Gram, right: Gram) -> tuple[Tensor, Tensor]:
     r"""Squared norm of :math:`G_u A_u^T` for each unit, :math:`\langle A^T A, G^T G \rangle` (Li et al., 2022).
 
     Args:
-        left: inner products of the first factor's columns, (units, groups, T, T).
+        left: inner products of the first factor's columns, (units, groups, T, T) by halves.
         right: of the second's.
 
     Returns:
         The squares, and the largest they could be for factors of this size, float64 (units,). The rounding of the
         squares is about 1e-7 of the latter.
     """
-    wide = torch.complex128 if left.is_complex() else torch.float64
-    squares = (left * right).flatten(1).sum(1, dtype=wide).real
-    sizes = [m.diagonal(dim1=-2, dim2=-1).real.sum(-1, dtype=torch.float64) for m in (left, right)]
+    first, second = (a * b for a, b in zip(left, right, strict=True))
+    mirrored = first[..., first.shape[-2] :]
+    squares = sum(_total(products) for products in (first, mirrored, second))
+    sizes = [
+        sum(m.diagonal(dim1=-2, dim2=-1).real.sum(-1, dtype=torch.float64) for m in halves) for halves in (left, right)
+    ]
     return squares.clamp(min=0), (sizes[0] * sizes[1]).sum(1)
 
 
-def gram(m: Tensor) -> Tensor:
-    """Inner products of columns, (..., k, T) to (..., T, T), added up over blocks of k: a longer sum rounds more."""
-    blocks = m.split(BLOCK, dim=-2)
-    return sum((block.mH @ block for block in blocks[1:]), start=blocks[0].mH @ blocks[0])
+def _total(products: Tensor) -> Tensor:
+    return products.flatten(1).sum(1, dtype=torch.complex128 if products.is_complex() else torch.float64).real
+
+
+def gram(m: Tensor) -> Gram:
+    """Inner products of columns, (..., k, T)."""
+    half = m.shape[-1] // 2
+    return inner_products(m[..., :half], m), inner_products(m[..., half:], m[..., half:])
+
+
+def inner_products(m: Tensor, n: Tensor) -> Tensor:
+    """Of columns, (..., k, S) and (..., k, T) to (..., S, T), added up in blocks of k: a longer sum rounds more."""
+    (a, b), *others = zip(m.split(BLOCK, dim=-2), n.split(BLOCK, dim=-2), strict=True)
+    return sum((a.mH @ b for a, b in others), start=a.mH @ b)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reticent.training.engine.contributions import Way, gram, gram_squares, scaled_product
+from reticent.training.engine.contributions import Gram, Way, gram, gram_squares, inner_products, scaled_product
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
@@ -99,7 +99,10 @@ class ConvolutionFactors:
                 False, axes, geometry.groups, (False, True, False),
             )[1]  # fmt: skip
 
-        yield for_each_unit(one, self.units.slices, empty((len(self.units), *self.weight.shape), self.weight))
+        made = empty((len(self.units), *self.weight.shape), self.weight)
+        if _channels_last(self.weight):  # as the kernel writes them
+            made = made.view(*made.shape[:2], -1, made.shape[2]).movedim(-1, 2).unflatten(3, self.weight.shape[2:])
+        yield for_each_unit(one, self.units.slices, made)
 
     def _grouped(self, _: Empty) -> Iterator[Tensor]:
         """One convolution with as many groups as units, a few units at a time."""
@@ -206,13 +209,13 @@ class ConvolutionFactors:
         """Whether inner products of all pixels cost less than those of all patches, which hold each pixel often."""
         return 2 * prod(self._padded) ** 2 <= self._positions**2 * prod(self.weight.shape[2:])
 
-    def _summed_pixels(self, x: Tensor, each: int) -> Tensor:
-        """Inner products of patches, (units, groups, T, T): those of pixels, added up over the kernel's elements."""
+    def _summed_pixels(self, x: Tensor, each: int) -> Gram:
+        """Inner products of patches, by groups: those of pixels, added up over the kernel's elements."""
         kernel, outer, groups = self.weight.shape[2:], self.g.shape[2:], self.geometry.groups
         pixels = F.pad(x, _pads(self.geometry.padding, x.shape[2:], self._padded))
         pixels = _join(pixels.reshape(len(x), groups, -1, prod(self._padded)), each)
         space = (each, *self._padded)
-        products = gram(pixels).unflatten(3, space).unflatten(2, space)
+        products = inner_products(pixels, pixels).unflatten(3, space).unflatten(2, space)
         total: Tensor | int = 0
         for place in itertools.product(*map(range, kernel)):
             inside = [
@@ -223,7 +226,9 @@ class ConvolutionFactors:
             ]
             total = total + products[(..., slice(None), *inside, slice(None), *inside)]
         assert isinstance(total, Tensor)
-        return total.reshape(len(total), groups, each * prod(outer), -1)
+        whole = total.reshape(len(total), groups, each * prod(outer), -1)
+        half = whole.shape[-1] // 2
+        return whole[..., :half, :], whole[..., half:, half:]
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""

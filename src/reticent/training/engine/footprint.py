@@ -1,15 +1,13 @@
-"""How many records fit a memory cap: counted on a forward pass of one record."""
+"""How many records fit a memory cap: counted on one record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
 
 DEFAULT_MEMORY = 2**30
 _ROWS_ON_CPU, _BYTES_ON_CPU = 64, 2**27
@@ -21,15 +19,20 @@ _OVERHEAD = 1.5
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that one more record takes: its activations, and its gradient where it is kept."""
+    """Bytes that one more record takes: its activations, and what is kept of its gradient until it is clipped."""
 
     activations: int
-    gradient: int
+    kept: int
 
     @property
     def each(self) -> int:
         """Bytes of one record in a physical batch."""
-        return round(_OVERHEAD * self.activations) + self.gradient
+        return self.passing + self.kept
+
+    @property
+    def passing(self) -> int:
+        """Bytes of one record without what is kept of its gradient."""
+        return round(_OVERHEAD * self.activations)
 
     def at_once(self, memory: int, *, on_cpu: bool) -> int:
         """Records that fit, on a CPU no more than pay."""
@@ -38,21 +41,8 @@ class Footprint:
         return min(fit, max(_ROWS_ON_CPU, _BYTES_ON_CPU // each)) if on_cpu else fit
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[object, Footprint]] = WeakKeyDictionary()
-
-
-def footprint(model: nn.Module, run: Callable[[Any], Any], record: Any) -> Footprint:
-    """Measured by what autograd saves for one record (a batch of size one); cached by model and shapes."""
-    params = [p for p in model.parameters() if p.requires_grad]
-    shapes = tuple((tuple(t.shape), t.dtype) for t in tree_leaves(record) if isinstance(t, Tensor))
-    key = (shapes, sum(p.numel() for p in params))
-    known = _KNOWN.setdefault(model, {})
-    if key not in known:
-        known[key] = _measure(run, record, params)
-    return known[key]
-
-
-def _measure(run: Callable[[Any], Any], record: Any, params: list[nn.Parameter]) -> Footprint:
+def activation_bytes(run: Callable[[Any], Any], record: Any, params: list[Tensor]) -> int:
+    """What autograd saves beside the parameters for one record (a batch of size one)."""
     weights = {p.untyped_storage().data_ptr() for p in params}
     saved: dict[int, int] = {}
 
@@ -63,9 +53,9 @@ def _measure(run: Callable[[Any], Any], record: Any, params: list[nn.Parameter])
         return tensor
 
     try:
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.random.fork_rng():
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             kept = run(record)
         del kept
     except RuntimeError:  # torch.func inside the model knows no such hooks
-        saved[0] = _UNKNOWN
-    return Footprint(sum(saved.values()), sum(p.nbytes for p in params))
+        return _UNKNOWN
+    return sum(saved.values())

@@ -41,6 +41,13 @@ def strategy(name: str) -> Iterator[None]:
         _FIXED.reset(token)
 
 
+@contextmanager
+def default_strategy() -> Iterator[None]:
+    """Measure nothing: what the user fixed, or else the rule."""
+    with strategy(_FIXED.get() or "rule"):
+        yield
+
+
 def chosen_strategies() -> dict[tuple[object, ...], str]:
     """What was measured to be fastest so far, by layer kind, shapes, options, dtype and device."""
     return dict(_CHOSEN)
@@ -70,7 +77,7 @@ def _carry_out(factors: Factors, name: str, empty: Empty) -> Contribution:
         return Ghost(factors, empty)
     way = factors.ways[name.removesuffix(RECOMPUTE)]
     if name.endswith(RECOMPUTE):
-        return Remade(way)
+        return Remade(factors, way)
     return Kept(way(empty))
 
 

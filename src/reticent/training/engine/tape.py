@@ -92,13 +92,17 @@ class Tape:
         """Part of a value's gradient; multiplied out at once if it is the only one."""
         key = id(tracked)
         if self._uses[key] == 1 and key in self._names and key not in self._rows:
-            self._done[key].append(plans.contribution(factors, self.room, self.empty))
+            self._keep(key, plans.contribution(factors, self.room, self.empty))
         else:
             self._waiting[key].append(factors)
 
     def add_gradients(self, tracked: Tensor, gradients: Tensor) -> None:
         """Part of a value's gradient, already one for each unit."""
-        self._done[id(tracked)].append(Kept([gradients]))
+        self._keep(id(tracked), Kept([gradients]))
+
+    def _keep(self, key: int, contribution: Contribution) -> None:
+        self._done[key].append(contribution)
+        self.room -= contribution.nbytes
 
     def collect(self, losses: Tensor, share: float) -> dict[str, Contribution]:
         """Run the backward of the summed losses; what every unit contributes to each parameter, in whose order.
@@ -132,7 +136,8 @@ class Tape:
             linear = [factors for factors in waiting if isinstance(factors, LinearFactors)]
             parts: list[Factors] = [f for f in waiting if not isinstance(f, LinearFactors)]
             parts += [merge(linear)] if linear else []
-            self._done[key] += [plans.contribution(factors, self.room, self.empty) for factors in parts]
+            for factors in parts:
+                self._keep(key, plans.contribution(factors, self.room, self.empty))
 
     def _pull_back(self) -> None:
         """From values made of parameters to the parameters: one vector-Jacobian product for every unit."""

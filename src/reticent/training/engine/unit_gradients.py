@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,21 +12,22 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from reticent.errors import first_line
 from reticent.training.engine.batches import BatchAdapter, Part, Records, TreeAdapter
 from reticent.training.engine.by_record import failing_module
 from reticent.training.engine.contributions import Contribution, Kept
-from reticent.training.engine.footprint import Footprint, footprint
+from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, activation_bytes
 from reticent.training.engine.independence import PROBED, check_independence
 from reticent.training.engine.interception import Detours, plainly, record_losses
+from reticent.training.engine.plans import default_strategy
 from reticent.training.engine.tape import BypassedError, EscapedError, Tape
+from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Workspace
 
 LossFn = Callable[[nn.Module, Any], "Tensor | tuple[Tensor, Any]"]
 Found = tuple[Part, dict[str, Contribution], Tensor]
-_DOOR = 7
-"""Frames between a warning and the caller of `clipped_grad`."""
 
 
 @dataclass
@@ -36,6 +38,7 @@ class _Known:
     vectorisable: bool = True
     checked: set[object] = field(default_factory=set)
     warned: set[str] = field(default_factory=set)
+    footprints: dict[object, Footprint] = field(default_factory=dict)
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
@@ -53,6 +56,7 @@ class UnitGradients:
     reader: BatchAdapter
     share: float
     memory: int
+    each: Footprint | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.known = _KNOWN.setdefault(self.model, _Known())
@@ -66,21 +70,36 @@ class UnitGradients:
             return
         self._check(records.rows)
         on_cpu = next(iter(self.params.values())).device.type == "cpu"
-        for part in records.parts(self._footprint(records.rows[:1]).at_once(self.memory, on_cpu=on_cpu)):
+        self.each = self.footprint(records.rows[:1])
+        for part in records.parts(self.each.at_once(self.memory, on_cpu=on_cpu)):
             yield from self._found(part)
             self.workspace.release()
         self.workspace.forget_unused()
+
+    def footprint(self, row: Tensor) -> Footprint:
+        """Measured on one record, as the passes run; known again for another one of its shapes."""
+        record = self.reader.select(self.batch, row)
+        shapes = tuple((tuple(t.shape), t.dtype) for t in tree_leaves(record) if isinstance(t, Tensor))
+        key = (shapes, tuple(self.params))
+        if key not in self.known.footprints:
+            params, part = list(self.params.values()), Part(row, Units((1,)), torch.zeros(1, dtype=torch.long))
+            with torch.random.fork_rng():
+                with plainly():
+                    activations = activation_bytes(lambda record: self._losses(self.model, record), record, params)
+                with default_strategy():
+                    kept = [c.nbytes for _, found, _ in self._found(part) for c in found.values()]
+            self.workspace.release()
+            self.known.footprints[key] = Footprint(activations, sum(kept))
+        return self.known.footprints[key]
+
+    def _room(self, rows: int) -> int:
+        """Bytes for gradients beside the activations of a physical batch, once these were counted."""
+        return self.memory - (self.each.passing * rows if self.each else 0)
 
     def _found(self, part: Part) -> Iterator[Found]:
         """Nothing of it outlives its turn: the next part needs the memory."""
         found = self._vectorised(part)
         return iter([found]) if found else map(self._alone, part.single())
-
-    def _footprint(self, row: Tensor) -> Footprint:
-        """Measured on one record, without checkpoints, as the passes run."""
-        first = self.reader.select(self.batch, row)
-        with plainly():
-            return footprint(self.model, lambda record: self._losses(self.model, record), first)
 
     def _losses(self, model: nn.Module, batch: Any) -> Tensor:
         result = self.loss_fn(model, batch)
@@ -98,7 +117,7 @@ class UnitGradients:
     def _vectorised(self, part: Part) -> Found | None:
         batch, detours = self.reader.select(self.batch, part.rows), self.known.detours
         while isinstance(self.reader, TreeAdapter) and self.known.vectorisable:
-            tape = Tape(self.params, part.units, self.memory, self.workspace.empty)
+            tape = Tape(self.params, part.units, self._room(len(part.rows)), self.workspace.empty)
             try:
                 losses = record_losses(self.model, self._losses, batch, tape, detours)
             except (RuntimeError, NotImplementedError) as error:
@@ -137,7 +156,7 @@ class UnitGradients:
             names = [name for name, part in self.model.named_modules() if part is module]
             who, how = f"{names[0]!r} ({type(module).__name__})", "running it record by record"
         warnings.warn(
-            f"{who} cannot be vectorised over records ({first_line(error)}); {how}, exact but slower", stacklevel=_DOOR
+            f"{who} cannot be vectorised over records ({first_line(error)}); {how}, exact but slower", stacklevel=_frames_inside()
         )
 
     def _warn_general(self, tape: Tape) -> None:
@@ -151,5 +170,19 @@ class UnitGradients:
         warnings.warn(
             f"{name!r} ({owner}){others} goes into {function}(), which has no native rule; its gradient is made for "
             "every record, exact but slower",
-            stacklevel=_DOOR,
+            stacklevel=_frames_inside(),
         )
+
+
+def _frames_inside() -> int:
+    """How far up the caller of this package is: the `stacklevel` of a warning to its caller's caller."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"].startswith(__package__):
+        level, frame = level + 1, frame.f_back
+    return level - 1
+
+
+def footprint(model: nn.Module, loss_fn: LossFn, batch: Any) -> Footprint:
+    """What a record of this batch (record axis first) takes in `clipped_grad`."""
+    params: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return UnitGradients(model, loss_fn, batch, params, TreeAdapter(), 1.0, DEFAULT_MEMORY).footprint(torch.arange(1))

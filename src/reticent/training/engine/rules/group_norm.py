@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reticent.training.engine.call import Call, Inputs, narrow, take
+from reticent.training.engine.workspace import CHUNK_BYTES
 
 _forward = torch.ops.aten.native_group_norm
 _backward = torch.ops.aten.native_group_norm_backward
@@ -78,7 +79,9 @@ class GroupNormCall(Call):
         shift = outputs.sum(2)
         if self.trains("weight"):
             centre, width = (narrow(t).repeat_interleave(channels // self.groups, 1) for t in (mean, rstd))
-            scale = ((outputs * narrow(x.flatten(2))).sum(2) - centre * shift) * width
+            few = max(1, CHUNK_BYTES // (4 * outputs[0].nbytes))
+            pairs = zip(outputs.split(few), narrow(x.flatten(2)).split(few), strict=True)
+            scale = (torch.cat([(a * b).sum(2) for a, b in pairs]) - centre * shift) * width
         return gradient, scale, shift if self.trains("bias") else None
 
 
