@@ -131,15 +131,22 @@ class UnderVmap(torch.autograd.Function):
         raise AssertionError("only called under vmap")
 
 
-class Bridge(UnderVmap):
-    """From one record under `vmap` to all rows at once: vmap itself says which axis holds the records."""
+def on_rows(x: Tensor, call: Call) -> Tensor:
+    """The output for one record under `vmap`, of a call on all rows at once.
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, call: Call) -> tuple[Tensor, int]:
-        x = x.movedim(in_dims[0], 0)
-        lead = x.shape[: call.folded(x)]
-        call.units = call.tape.units.times(lead[1:].numel())
-        return _Native.apply(x.flatten(0, len(lead) - 1), call.tape.anchor, call).unflatten(0, lead), 0
+    What a custom function's `vmap` would do, without its machinery: that takes longer than a small layer.
+    """
+    functorch = torch._C._functorch
+    level = functorch.maybe_get_level(x)
+    rows = functorch._remove_batch_dim(x, level, call.tape.units.rows, 0)
+    lead = rows.shape[: call.folded(rows)]
+    call.units = call.tape.units.times(lead[1:].numel())
+    layer = functorch.pop_dynamic_layer_stack()
+    try:
+        y = _Native.apply(rows.flatten(0, len(lead) - 1), call.tape.anchor, call).unflatten(0, lead)
+    finally:
+        functorch.push_dynamic_layer_stack(layer)
+    return functorch._add_batch_dim(y, 0, level)
 
 
 class Lift(UnderVmap):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reticent.training.engine.norms import BLOCK, in_range, squared_norms
+from reticent.training.engine.products import product
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
 
@@ -227,11 +228,14 @@ def gram_squares(left: Gram, right: Gram) -> tuple[Tensor, Tensor]:
     """
     first, second = (a * b for a, b in zip(left, right, strict=True))
     mirrored = first[..., first.shape[-2] :]
-    squares = sum(_total(products) for products in (first, mirrored, second))
-    sizes = [
-        sum(m.diagonal(dim1=-2, dim2=-1).real.sum(-1, dtype=torch.float64) for m in halves) for halves in (left, right)
-    ]
-    return squares.clamp(min=0), (sizes[0] * sizes[1]).sum(1)
+    squares = _total(first) + _total(mirrored) + _total(second)
+    return squares.clamp(min=0), (_size(left) * _size(right)).sum(1)
+
+
+def _size(products: Gram) -> Tensor:
+    """Squared norm of the factor in each group, (units, groups)."""
+    upper, lower = (half.diagonal(dim1=-2, dim2=-1).real.sum(-1, dtype=torch.float64) for half in products)
+    return upper + lower
 
 
 def _total(products: Tensor) -> Tensor:
@@ -247,4 +251,4 @@ def gram(m: Tensor) -> Gram:
 def inner_products(m: Tensor, n: Tensor) -> Tensor:
     """Of columns, (..., k, S) and (..., k, T) to (..., S, T), added up in blocks of k: a longer sum rounds more."""
     (a, b), *others = zip(m.split(BLOCK, dim=-2), n.split(BLOCK, dim=-2), strict=True)
-    return sum((a.mH @ b for a, b in others), start=a.mH @ b)
+    return sum((product(a.mH, b) for a, b in others), start=product(a.mH, b))

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from reticent.training.engine.by_record import run_by_record
-from reticent.training.engine.call import Bridge, Inputs
+from reticent.training.engine.call import Inputs, on_rows
 from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.rules import COMPOSITIONS, OF_DATA, RULES
 from reticent.training.engine.rules.convolution import FUNCTIONS, complex_convolution
@@ -75,7 +75,7 @@ class Interceptor(TorchFunctionMode):
             with self:
                 return complex_convolution(func, *args, **kwargs)
         if func in RULES and (found := RULES[func](Inputs(self.tape, args, kwargs))):
-            return Bridge.apply(*found)
+            return on_rows(*found)
         if isinstance(func, FunctionType) and func.__module__ in ("torch.nn.functional", "torch.functional"):
             with self:
                 return _unguarded(func)(*args, **kwargs)

@@ -11,6 +11,7 @@ import torch
 
 from reticent.errors import InputError
 from reticent.training.engine.contributions import GHOST, Contribution, Factors, Ghost, Kept, Remade
+from reticent.training.engine.products import MEASURED
 from reticent.training.engine.workspace import Empty, Workspace
 
 RECOMPUTE = "+recompute"
@@ -34,11 +35,12 @@ def strategy(name: str) -> Iterator[None]:
     known = {"rule", *(way + end for way in (GHOST, "bmm", "loop", "grouped", "taps") for end in ("", RECOMPUTE))}
     if name not in known:
         raise InputError(f"strategy {name!r} is not known; use one of {', '.join(sorted(known))}")
-    token = _FIXED.set(name)
+    token, measured = _FIXED.set(name), MEASURED.set(False)
     try:
         yield
     finally:
         _FIXED.reset(token)
+        MEASURED.reset(measured)
 
 
 @contextmanager
@@ -111,14 +113,15 @@ def _seconds(factors: Factors, names: list[str]) -> dict[str, float]:
     seconds = dict.fromkeys(names, float("inf"))
     for name in names:
         spent = 0.0
-        for _ in range(_REPEATS):  # the first one also makes room and warms up
+        for turn in range(_REPEATS):  # the first one also makes room, and measures the products inside
             began = time.perf_counter()
             _carry_out(factors, name, workspace.empty).weighted(ones)
             if ones.is_cuda:
                 torch.cuda.synchronize()
             run = time.perf_counter() - began
             workspace.release()
-            seconds[name], spent = min(seconds[name], run), spent + run
+            seconds[name] = min(seconds[name], run)
+            spent += run if turn else 0.0
             if spent > _TRIED_SECONDS:
                 break
     return seconds

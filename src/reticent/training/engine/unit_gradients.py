@@ -156,7 +156,8 @@ class UnitGradients:
             names = [name for name, part in self.model.named_modules() if part is module]
             who, how = f"{names[0]!r} ({type(module).__name__})", "running it record by record"
         warnings.warn(
-            f"{who} cannot be vectorised over records ({first_line(error)}); {how}, exact but slower", stacklevel=_frames_inside()
+            f"{who} cannot be vectorised over records ({first_line(error)}); {how}, exact but slower",
+            stacklevel=_frames_inside(),
         )
 
     def _warn_general(self, tape: Tape) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from reticent.training.engine.call import Call, Inputs, autocast, narrow, take
 from reticent.training.engine.contributions import Way, gram, gram_squares, scaled_product
 from reticent.training.engine.norms import squared_norms
+from reticent.training.engine.parallel import for_each_unit
+from reticent.training.engine.products import product
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
 
@@ -45,13 +46,22 @@ class LinearFactors:
     @property
     def ways(self) -> Mapping[str, Way]:
         """See `Factors`."""
-        return {"bmm": self._bmm}
+        return {"bmm": self._bmm, "loop": self._loop}
 
     def _bmm(self, empty: Empty) -> Iterator[Tensor]:
         x, g = self.units.join(self.x), self.units.join(self.g)
         made = empty((len(g), g.shape[2], x.shape[2]), x)
         for some in zip(*(t.split(max(1, CHUNK_BYTES // made[0].nbytes)) for t in (g.mT, x, made)), strict=True):
             yield torch.bmm(some[0], some[1], out=some[2])
+
+    def _loop(self, empty: Empty) -> Iterator[Tensor]:
+        """One product for each unit."""
+        k, p = self.x.shape[2], self.g.shape[2]
+
+        def one(rows: slice) -> Tensor:
+            return product(self.g[rows].reshape(-1, p).T, self.x[rows].reshape(-1, k))
+
+        yield for_each_unit(one, self.units.slices, empty((len(self.units), p, k), self.x))
 
     def first(self, units: int) -> LinearFactors:
         """See `Factors`."""
@@ -74,7 +84,7 @@ class LinearFactors:
         """See `Contribution`."""
         rows = self.units.expand(factors)
         x, g = scaled_product(self.x, self.g, rows)
-        return g.flatten(0, 1).T @ x.flatten(0, 1)
+        return product(g.flatten(0, 1).T, x.flatten(0, 1))
 
 
 def merge(uses: list[LinearFactors]) -> LinearFactors:
@@ -96,7 +106,7 @@ class LinearCall(Call):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `Call`."""
         x, weight, bias = autocast(x, self.weight, self.bias)
-        return F.linear(x, weight, bias), (x,)
+        return product(x, weight.T, bias), (x,)
 
     def backward(self, g: Tensor, saved: tuple[Tensor, ...], need_input: bool) -> Tensor | None:
         """See `Call`."""
@@ -107,7 +117,7 @@ class LinearCall(Call):
             self.tape.add_gradients(self.tracked["bias"], units.sum(outputs.sum(1)))
         if self.trains("weight"):
             self.add("weight", LinearFactors(inputs, outputs, units))
-        return g @ self.weight.to(g).conj() if need_input else None
+        return product(g, self.weight.to(g).conj()) if need_input else None
 
 
 def linear(inputs: Inputs) -> tuple[Tensor, Call] | None:
