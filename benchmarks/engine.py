@@ -3,7 +3,7 @@
     python benchmarks/engine.py OUT.json [--rounds 20] [--threads 1] [--only NAME ...]
 
 Every step is complete: gradients, clipping to norm 1, noise, SGD. Engines take turns in one process; times are
-process time on one thread, wall time on several. The process keeps the memory that it frees: on a virtual machine, pages
+process time on one thread, wall time on several. The process keeps the memory that it frees: on a virtual machine pages
 given back and taken again cost as much as the arithmetic. Memory is the growth of the high-water mark over two steps of
 a fresh process with the allocator's defaults.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -186,10 +185,16 @@ def peak(engine: str, name: str, size: int) -> float:
     """Growth of the high-water mark over two steps, in MB; to be called in a fresh process."""
     torch.set_num_threads(1)
     step = {**ENGINES, **PEERS}[engine](name, size)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _high_water()
     step()
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_high_water() - before) / 1024
+
+
+def _high_water() -> int:
+    """Most memory that this program has held, in kB (`getrusage` also counts what ran before it in the process)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def peaks(name: str, size: int) -> dict[str, float]:

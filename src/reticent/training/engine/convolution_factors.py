@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reticent.training.engine.contributions import Gram, Way, gram, gram_squares, inner_products, scaled_product
 from reticent.training.engine.parallel import for_each_unit
+from reticent.training.engine.products import product
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
 
@@ -91,18 +92,19 @@ class ConvolutionFactors:
 
     def _loop(self, empty: Empty) -> Iterator[Tensor]:
         """The library's own kernel, one unit at a time."""
-        kernel, geometry, axes = self.weight, self.geometry, (0,) * len(self.geometry.stride)
+        kernel, geometry = self.weight, self.geometry
+        options = (
+            None, geometry.stride, geometry.padding, geometry.dilation, False, (0,) * len(geometry.stride),
+            geometry.groups, (False, True, False),
+        )  # fmt: skip
 
-        def one(rows: slice) -> Tensor:
-            return _backward(
-                self.g[rows], self.x[rows], kernel, None, geometry.stride, geometry.padding, geometry.dilation,
-                False, axes, geometry.groups, (False, True, False),
-            )[1]  # fmt: skip
+        def one(x: Tensor, g: Tensor) -> Tensor:
+            return _backward(g, x, kernel, *options)[1]
 
-        made = empty((len(self.units), *self.weight.shape), self.weight)
-        if _channels_last(self.weight):  # as the kernel writes them
-            made = made.view(*made.shape[:2], -1, made.shape[2]).movedim(-1, 2).unflatten(3, self.weight.shape[2:])
-        yield for_each_unit(one, self.units.slices, made)
+        made = empty((len(self.units), *kernel.shape), kernel)
+        if _channels_last(kernel):  # as the library writes them
+            made = made.view(*made.shape[:2], -1, made.shape[2]).movedim(-1, 2).unflatten(3, kernel.shape[2:])
+        return for_each_unit(one, self.x, self.g, self.units, made)
 
     def _grouped(self, _: Empty) -> Iterator[Tensor]:
         """One convolution with as many groups as units, a few units at a time."""
@@ -135,7 +137,7 @@ class ConvolutionFactors:
             by_tap = made.new_empty(prod(kernel), len(x), *self.weight.shape[:2])
             for tap, place in zip(by_tap, itertools.product(*map(range, kernel)), strict=True):
                 start = sum(index * step for index, step in zip(place, steps, strict=True))
-                torch.bmm(outputs, x[:, start : start + length], out=tap)
+                product(outputs, x[:, start : start + length], out=tap)
             made.flatten(1, -3)[units] = self._summed(units, by_tap.transpose(0, 1))
             yield made[units].movedim((-2, -1), (1, 2))
 
@@ -169,10 +171,10 @@ class ConvolutionFactors:
             patches, outputs = self._unfolded(self.x[rows]), self._by_group(self.g[rows])
             into = made[start : start + at_once]
             if self.units.each == 1:
-                torch.matmul(outputs, patches.mT, out=into.view(*outputs.shape[:3], -1))
+                product(outputs, patches.mT, out=into.view(*outputs.shape[:3], -1))
             else:
                 units = Units(self.units.counts[start : start + at_once])
-                into.copy_(units.sum(outputs @ patches.mT).reshape(into.shape))
+                into.copy_(units.sum(product(outputs, patches.mT)).reshape(into.shape))
             yield into
 
     def first(self, units: int) -> ConvolutionFactors:

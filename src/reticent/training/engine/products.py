@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from math import prod
 
 import torch
 from torch import Tensor
@@ -19,23 +18,23 @@ _REPEATS = 3
 _ONEDNN_FASTER: dict[tuple[object, ...], bool] = {}
 
 
-def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """Product of matrices (..., m, k) and (..., k, n) with the same leading axes; `bias` (n,) for two axes only."""
-    return _onednn(a, b, bias) if _onednn_faster(a, b) else _matmul(a, b, bias)
+    return (_onednn if _onednn_faster(a, b) else _matmul)(a, b, bias, out)
 
 
-def _matmul(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
-    return a @ b if bias is None else torch.addmm(bias, a, b)
+def _matmul(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    return torch.matmul(a, b, out=out) if bias is None else torch.addmm(bias, a, b, out=out)
 
 
-def _onednn(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+def _onednn(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     if a.ndim == 2:
-        return torch.ops.mkldnn._linear_pointwise(a, b.mT, bias, "none", [], "")
-    lead = a.shape[:-2]
-    made = a.new_empty(prod(lead), a.shape[-2], b.shape[-1])
-    for into, left, right in zip(made, a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]), strict=True):
-        into.copy_(_onednn(left, right, None))
-    return made.view(*lead, *made.shape[1:])
+        made = torch.ops.mkldnn._linear_pointwise(a, b.mT, bias, "none", [], "")
+        return made if out is None else out.copy_(made)
+    out = a.new_empty(*a.shape[:-1], b.shape[-1]) if out is None else out
+    for into, left, right in zip(out, a, b, strict=True):
+        _onednn(left, right, None, into)
+    return out
 
 
 def _onednn_faster(a: Tensor, b: Tensor) -> bool:
@@ -51,11 +50,11 @@ def _onednn_faster(a: Tensor, b: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _seconds(way: Callable[[Tensor, Tensor, None], Tensor], a: Tensor, b: Tensor) -> float:
+def _seconds(way: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> float:
     """The shortest of a few runs."""
     spent = []
     for _ in range(_REPEATS):
         began = time.perf_counter()
-        way(a, b, None)
+        way(a, b)
         spent.append(time.perf_counter() - began)
     return min(spent)

@@ -52,16 +52,16 @@ class LinearFactors:
         x, g = self.units.join(self.x), self.units.join(self.g)
         made = empty((len(g), g.shape[2], x.shape[2]), x)
         for some in zip(*(t.split(max(1, CHUNK_BYTES // made[0].nbytes)) for t in (g.mT, x, made)), strict=True):
-            yield torch.bmm(some[0], some[1], out=some[2])
+            yield product(some[0], some[1], out=some[2])
 
     def _loop(self, empty: Empty) -> Iterator[Tensor]:
         """One product for each unit."""
         k, p = self.x.shape[2], self.g.shape[2]
 
-        def one(rows: slice) -> Tensor:
-            return product(self.g[rows].reshape(-1, p).T, self.x[rows].reshape(-1, k))
+        def one(x: Tensor, g: Tensor) -> Tensor:
+            return product(g.reshape(-1, p).T, x.reshape(-1, k))
 
-        yield for_each_unit(one, self.units.slices, empty((len(self.units), p, k), self.x))
+        return for_each_unit(one, self.x, self.g, self.units, empty((len(self.units), p, k), self.x))
 
     def first(self, units: int) -> LinearFactors:
         """See `Factors`."""

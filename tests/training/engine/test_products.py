@@ -1,0 +1,48 @@
+"""Matrix products by either library: the same to rounding, and by one of them where runs must repeat."""
+
+import pytest
+import torch
+
+from reticent.training.engine import products, strategy
+
+CASES = {
+    "two axes": ((7, 5), (5, 3)),
+    "turned": ((5, 7), (3, 5)),
+    "stacks": ((4, 7, 5), (4, 5, 3)),
+    "stacks of groups, turned": ((2, 3, 5, 7), (2, 3, 3, 5)),
+    "no row": ((0, 5), (5, 3)),
+    "nothing to add up": ((7, 0), (0, 3)),
+}
+
+
+@pytest.fixture(params=[False, True], ids=["MKL", "oneDNN"])
+def library(request, monkeypatch):
+    if request.param and not torch.backends.mkldnn.is_available():
+        pytest.skip("this PyTorch is built without oneDNN")
+    monkeypatch.setattr(products, "_seconds", lambda way, *_: 0.0 if (way is products._onednn) == request.param else 1)
+    monkeypatch.setattr(products, "_ONEDNN_FASTER", {})
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("biased", [False, True])
+def test_products_are_those_of_double_precision(library, case, biased):
+    torch.manual_seed(0)
+    a, b = (torch.randn(shape) for shape in CASES[case])
+    if "turned" in case:
+        a, b = a.mT, b.mT
+    bias = torch.randn(b.shape[-1]) if biased and a.ndim == 2 else None
+    expected = a.double() @ b.double() + (0 if bias is None else bias.double())
+    found = products.product(a, b, bias)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    if a.numel() and b.numel():
+        assert list(products._ONEDNN_FASTER.values()) == [library]
+
+
+def test_a_fixed_strategy_multiplies_as_torch_does(library):
+    torch.manual_seed(0)
+    a, b = torch.randn(65, 192), torch.randn(192, 48)
+    with strategy("rule"):
+        assert torch.equal(products.product(a, b), a @ b)
+    assert not products._ONEDNN_FASTER
