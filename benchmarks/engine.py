@@ -1,11 +1,11 @@
 """Step time and memory of the clipped-sum engine beside ordinary training, Opacus and vmap.
 
-    python benchmarks/engine.py OUT.json [--rounds 20] [--threads 1] [--only NAME ...]
+    python benchmarks/engine.py OUT.json [--rounds 20] [--threads 1] [--only NAME ...] [--allocator default]
 
 Every step is complete: gradients, clipping to norm 1, noise, SGD. Engines take turns in one process; times are
 process time on one thread, wall time on several. The process keeps the memory that it frees: on a virtual machine pages
-given back and taken again cost as much as the arithmetic. Memory is the growth of the high-water mark over two steps of
-a fresh process with the allocator's defaults.
+given back and taken again cost as much as the arithmetic; `--allocator default` shows that. Memory is the growth of the
+high-water mark over two steps of a fresh process with the allocator's defaults.
 """
 
 from __future__ import annotations
@@ -218,20 +218,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=sorted(MODELS))
+    parser.add_argument("--allocator", choices=("keeping", "default"), default="keeping")
     options = parser.parse_args()
-    if not KEEP_MEMORY.keys() <= os.environ.keys():  # read by the C library before the program starts
+    if (
+        options.allocator == "keeping" and not KEEP_MEMORY.keys() <= os.environ.keys()
+    ):  # read by the C library before the program starts
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     chosen = [row for row in TABLE if not options.only or row[0] in options.only]
-    results: dict[str, Any] = {"threads": options.threads, "torch": torch.__version__, "times": [], "memory": []}
+    results: dict[str, Any] = {
+        "threads": options.threads, "torch": torch.__version__, "allocator": options.allocator, "times": [],
+        "memory": [],
+    }  # fmt: skip
     for name, size in chosen:
         rounds = max(1, options.rounds // (4 if (name, size) in FEW_ROUNDS else 2 if size > 64 else 1))
         results["times"].append(measure(name, size, rounds))
         print(json.dumps(results["times"][-1]), flush=True)
         options.out.write_text(json.dumps(results, indent=1))
     for name, size in (("ResNet-9", 64), ("ResNet-9", 256), ("3-D CNN", 64), ("3-D CNN", 256)):
-        if options.threads == 1 and (name, size) in chosen:
+        if options.threads == 1 and options.allocator == "keeping" and (name, size) in chosen:
             results["memory"].append({"model": name, "batch": size, "mb": peaks(name, size)})
             print(json.dumps(results["memory"][-1]), flush=True)
             options.out.write_text(json.dumps(results, indent=1))
