@@ -152,7 +152,7 @@ def test_the_death_of_a_rank_ends_the_others_with_a_clear_error_and_the_run_resu
     ranks, write_cohort, tmp_path, site_ledger, victim
 ):
     folder, spent = RunFolder(tmp_path / "run"), 0
-    arguments = ["train", write_cohort(), *MANY, "--steps", "60", "--out", folder.path]
+    arguments = ["train", write_cohort(), *MANY, "--steps", "200", "--out", folder.path]
     for size in (2, 4):
         ended = ranks(size, command=arguments, meanwhile=kill(victim, folder, spent + 8))
         assert ended.codes[victim] == -signal.SIGKILL
@@ -169,22 +169,22 @@ def test_the_death_of_a_rank_ends_the_others_with_a_clear_error_and_the_run_resu
         arguments = ["train", "--resume", folder.path]
     ended = ranks(1, command=arguments)
     assert ended.codes == [0], ended.logs
-    assert started(folder) == list(range(60))
+    assert started(folder) == list(range(200))
     assert events(site_ledger) == ["reserve", "resume", "resume", "settle"]
     with Ledger.open(site_ledger) as site:
         site.verify(folder.state().anchors)
-        assert site.spent("patient 1") == Composition((SubsampledGaussian(1.5, 0.4, 60),))
+        assert site.spent("patient 1") == Composition((SubsampledGaussian(1.5, 0.4, 200),))
 
 
 def test_a_run_begun_by_one_process_is_resumed_by_two_from_where_it_was(ranks, write_cohort, tmp_path, site_ledger):
     folder = RunFolder(tmp_path / "run")
-    arguments = ["train", write_cohort(), *MANY, "--steps", "80", "--out", folder.path]
+    arguments = ["train", write_cohort(), *MANY, "--steps", "300", "--out", folder.path]
     ended = ranks(1, command=arguments, meanwhile=kill(0, folder, 15, signal.SIGINT))
     assert ended.codes == [130], ended.logs
     assert folder.checkpoint.exists()
     ended = ranks(2, command=["train", "--resume", folder.path])
     assert ended.codes == [0, 0], ended.logs
-    assert started(folder) == list(range(80))
+    assert started(folder) == list(range(300))
     assert events(site_ledger) == ["reserve", "resume", "settle"]
 
 
