@@ -40,6 +40,21 @@ def test_products_are_those_of_double_precision(library, case, biased):
         assert list(products._ONEDNN_FASTER.values()) == [library]
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (torch.randn(4, 7, 10)[..., ::2], torch.randn(4, 5, 3)),
+        (torch.randn(7, 5), torch.randn(10, 6)[::2, ::2]),
+        (torch.randn(7, 1).expand(7, 5), torch.randn(5, 3)),
+        (torch.randn(5).expand(7, 5), torch.randn(5, 3)),
+    ],
+    ids=["every second column", "every second of both", "equal columns", "equal rows"],
+)
+def test_views_that_one_library_does_not_take_go_to_the_other(library, a, b):
+    torch.testing.assert_close(products.product(a, b), a.contiguous() @ b.contiguous(), rtol=1e-5, atol=1e-5)
+    assert not products._ONEDNN_FASTER
+
+
 def test_a_fixed_strategy_multiplies_as_torch_does(library):
     torch.manual_seed(0)
     a, b = torch.randn(65, 192), torch.randn(192, 48)

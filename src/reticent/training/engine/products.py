@@ -40,13 +40,19 @@ def _onednn(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None
 def _onednn_faster(a: Tensor, b: Tensor) -> bool:
     if not (a.dtype == b.dtype == torch.float32 and a.device.type == "cpu" and MEASURED.get()):
         return False
-    if not (torch.backends.mkldnn.is_available() and a.numel() and b.numel()):
+    if not (torch.backends.mkldnn.is_available() and a.numel() and b.numel() and _dense(a) and _dense(b)):
         return False
     sizes = (n.bit_length() for n in (*a.shape, b.shape[-1]))  # batches differ at each step
     key = (*sizes, a.stride(-1) == 1, b.stride(-1) == 1, torch.get_num_threads())
     if key not in _ONEDNN_FASTER:
         _ONEDNN_FASTER[key] = _seconds(_onednn, a, b) < _seconds(_matmul, a, b)
     return _ONEDNN_FASTER[key]
+
+
+def _dense(matrices: Tensor) -> bool:
+    """Whether rows or columns lie side by side: oneDNN takes no others."""
+    (m, n), (row, column) = matrices.shape[-2:], matrices.stride()[-2:]
+    return (column == 1 and row >= n) or (row == 1 and column >= m)
 
 
 @torch.no_grad()
