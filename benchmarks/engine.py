@@ -39,6 +39,7 @@ FEW_ROUNDS = TABLE[8:]
 BOTH_FORMATS = ("ResNet-9", "WRN-16-4", "3-D CNN")
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""Read by the C library before the program starts."""
 Step = Callable[[], None]
 
 
@@ -220,9 +221,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=sorted(MODELS))
     parser.add_argument("--allocator", choices=("keeping", "default"), default="keeping")
     options = parser.parse_args()
-    if (
-        options.allocator == "keeping" and not KEEP_MEMORY.keys() <= os.environ.keys()
-    ):  # read by the C library before the program starts
+    if options.allocator == "keeping" and not KEEP_MEMORY.keys() <= os.environ.keys():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)

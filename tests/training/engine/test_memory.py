@@ -85,7 +85,7 @@ def test_gradients_whose_norms_need_none_of_them_take_no_room():
 
 
 def test_what_is_kept_stays_under_the_cap_and_the_rest_is_made_again():
-    """Three layers of 1 MB for each of four units: 8 MB hold the gradients of some layers only."""
+    """Three layers of 1 MB for each of four units: 9 MB hold the gradients of two layers."""
     torch.manual_seed(0)
     layers = [nn.Linear(512, 512, bias=False) for _ in range(3)]
     model, x = nn.Sequential(*layers), torch.randn(4, 3, 512)

@@ -14,7 +14,6 @@ from reticent.training.engine.products import product
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Empty
 
-GHOST = "ghost"
 _TINY = 1e-18
 _CANCELLING = 1e-4
 """Share of the largest possible square below which float32 sums over positions are not trusted."""

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from functools import partial
 
 import torch
 
-from reticent.errors import InputError
-from reticent.training.engine.contributions import GHOST, Contribution, Factors, Ghost, Kept, Remade
-from reticent.training.engine.products import MEASURED
+from reticent.training.engine.contributions import Contribution, Factors, Ghost, Kept, Remade
+from reticent.training.engine.strategies import FIXED, GHOST, RECOMPUTE
+from reticent.training.engine.timing import shortest
 from reticent.training.engine.workspace import Empty, Workspace
 
-RECOMPUTE = "+recompute"
-_REPEATS, _TRIED_UNITS, _NEAR = 3, 8, 2.0
-_TRIED_SECONDS = 0.1
+_TRIED_UNITS, _NEAR = 8, 2.0
 _GHOST_SPARES = 0.85
 """Kept gradients cost more than a trial shows: the other layers push them out of the cache before they are summed."""
 
 _CHOSEN: dict[tuple[object, ...], str] = {}
-_FIXED: ContextVar[str | None] = ContextVar("fixed strategy", default=None)
-
-
-@contextmanager
-def strategy(name: str) -> Iterator[None]:
-    """Use one strategy instead of measuring: `"rule"`, or a way's name where a layer has it and the rule elsewhere.
-
-    Names are `"ghost"`, `"bmm"`, `"loop"`, and for convolutions `"grouped"` and `"taps"`; with `"+recompute"` gradients
-    are made for their norms, dropped, and made again for the sum. `"rule"` depends on shapes alone, so that two runs
-    add up in the same order.
-    """
-    known = {"rule", *(way + end for way in (GHOST, "bmm", "loop", "grouped", "taps") for end in ("", RECOMPUTE))}
-    if name not in known:
-        raise InputError(f"strategy {name!r} is not known; use one of {', '.join(sorted(known))}")
-    token, measured = _FIXED.set(name), MEASURED.set(False)
-    try:
-        yield
-    finally:
-        _FIXED.reset(token)
-        MEASURED.reset(measured)
-
-
-@contextmanager
-def default_strategy() -> Iterator[None]:
-    """Measure nothing: what the user fixed, or else the rule."""
-    with strategy(_FIXED.get() or "rule"):
-        yield
 
 
 def chosen_strategies() -> dict[tuple[object, ...], str]:
@@ -58,7 +26,7 @@ def chosen_strategies() -> dict[tuple[object, ...], str]:
 def contribution(factors: Factors, room: int, empty: Empty) -> Contribution:
     """The units' gradients for these factors, kept in memory from `empty` if they fit `room` bytes."""
     fits = factors.gradient_bytes <= room
-    fixed = _FIXED.get()
+    fixed = FIXED.get()
     if fixed is not None:
         name = _by_name(factors, fixed, fits)
     else:
@@ -107,21 +75,12 @@ def _fastest(factors: Factors, fits: bool) -> str:
 
 
 def _seconds(factors: Factors, names: list[str]) -> dict[str, float]:
-    """The shortest of a few runs of each way, norms and weighted sum."""
+    """Norms and weighted sum in each way."""
     workspace = Workspace()
     ones = torch.ones(len(factors.units), dtype=torch.float64, device=factors.g.device)
-    seconds = dict.fromkeys(names, float("inf"))
-    for name in names:
-        spent = 0.0
-        for turn in range(_REPEATS):  # the first one also makes room, and measures the products inside
-            began = time.perf_counter()
-            _carry_out(factors, name, workspace.empty).weighted(ones)
-            if ones.is_cuda:
-                torch.cuda.synchronize()
-            run = time.perf_counter() - began
-            workspace.release()
-            seconds[name] = min(seconds[name], run)
-            spent += run if turn else 0.0
-            if spent > _TRIED_SECONDS:
-                break
-    return seconds
+
+    def once(name: str) -> None:
+        _carry_out(factors, name, workspace.empty).weighted(ones)
+        workspace.release()
+
+    return {name: shortest(partial(once, name), ones.device) for name in names}

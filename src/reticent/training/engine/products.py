@@ -5,21 +5,22 @@ PyTorch multiplies matrices with MKL, slow on processors of other makers, and co
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
-MEASURED: ContextVar[bool] = ContextVar("products are measured", default=True)
-"""False: always as `torch.matmul`, so that two runs add up in the same order."""
-_REPEATS = 3
+from reticent.training.engine.strategies import FIXED
+from reticent.training.engine.timing import shortest
+
 _ONEDNN_FASTER: dict[tuple[object, ...], bool] = {}
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """Product of matrices (..., m, k) and (..., k, n) with the same leading axes; `bias` (n,) for two axes only."""
+    """Product of matrices (..., m, k) and (..., k, n) with the same leading axes; `bias` (n,) for two axes only.
+
+    Under a fixed strategy always as `torch.matmul`, so that two runs add up in the same order.
+    """
     return (_onednn if _onednn_faster(a, b) else _matmul)(a, b, bias, out)
 
 
@@ -38,7 +39,7 @@ def _onednn(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None
 
 
 def _onednn_faster(a: Tensor, b: Tensor) -> bool:
-    if not (a.dtype == b.dtype == torch.float32 and a.device.type == "cpu" and MEASURED.get()):
+    if not (a.dtype == b.dtype == torch.float32 and a.device.type == "cpu" and FIXED.get() is None):
         return False
     if not (torch.backends.mkldnn.is_available() and a.numel() and b.numel() and _dense(a) and _dense(b)):
         return False
@@ -57,10 +58,4 @@ def _dense(matrices: Tensor) -> bool:
 
 @torch.no_grad()
 def _seconds(way: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> float:
-    """The shortest of a few runs."""
-    spent = []
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
-        way(a, b)
-        spent.append(time.perf_counter() - began)
-    return min(spent)
+    return shortest(lambda: way(a, b), a.device)

@@ -124,7 +124,7 @@ class Tape:
                 raise BypassedError(past)
             for key, g in zip(self._rows, found[1 : 1 + len(rows)], strict=True):
                 if g is not None:
-                    self._done[key].append(Kept([self.units.sum(g)]))
+                    self._keep(key, Kept([self.units.sum(g)]))
         with torch.no_grad():
             self._multiply_out()
             self._pull_back()
@@ -150,7 +150,7 @@ class Tape:
             )
             for raw, g in zip(self.raw.values(), found, strict=True):
                 if g is not None:
-                    self._done[id(raw)].append(Kept([g]))
+                    self.add_gradients(raw, g)
 
     def _only(self, tracked: Tensor) -> Contribution:
         """All parts of a value's gradient as one."""

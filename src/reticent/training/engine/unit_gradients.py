@@ -21,7 +21,7 @@ from reticent.training.engine.contributions import Contribution, Kept
 from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, activation_bytes
 from reticent.training.engine.independence import PROBED, check_independence
 from reticent.training.engine.interception import Detours, plainly, record_losses
-from reticent.training.engine.plans import default_strategy
+from reticent.training.engine.strategies import default_strategy
 from reticent.training.engine.tape import BypassedError, EscapedError, Tape
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import Workspace
