@@ -27,6 +27,8 @@ def test_the_gram_product_is_the_squared_norm_of_the_gradient(dtype):
 GEOMETRIES = {
     "plain": Geometry((1, 1), (1, 1), (1, 1), 1),
     "strided, dilated, grouped": Geometry((2, 1), (1, 0), (1, 2), 2),
+    "wide zeros": Geometry((3, 1), (4, 3), (1, 1), 1),
+    "only the middle row meets pixels": Geometry((1, 1), (7, 0), (7, 1), 1),
 }
 
 

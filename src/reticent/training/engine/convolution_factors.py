@@ -18,6 +18,7 @@ from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
 
 _LARGEST_UNFOLDED = 2**26
+_MULTIPLIED = 32
 _backward = torch.ops.aten.convolution_backward
 
 
@@ -208,29 +209,43 @@ class ConvolutionFactors:
 
     @property
     def _sums_pixels(self) -> bool:
-        """Whether inner products of all pixels cost less than those of all patches, which hold each pixel often."""
-        return 2 * prod(self._padded) ** 2 <= self._positions**2 * prod(self.weight.shape[2:])
+        """Whether inner products of all pixels cost less than those of all patches, which hold each pixel often.
+
+        In elements read and written; as many as `_MULTIPLIED` take as long to multiply and add.
+        """
+        channels, *kernel = self.weight.shape[1:]
+        patch, t, n = channels * prod(kernel), self._positions, prod(self.x.shape[2:])
+        by_pixel = n**2 * channels / _MULTIPLIED + n * t * sum(kernel)
+        by_patch = t**2 * patch / _MULTIPLIED + t * patch
+        return by_pixel < by_patch
 
     def _summed_pixels(self, x: Tensor, each: int) -> Gram:
-        """Inner products of patches, by groups: those of pixels, added up over the kernel's elements."""
-        kernel, outer, groups = self.weight.shape[2:], self.g.shape[2:], self.geometry.groups
-        pixels = F.pad(x, _pads(self.geometry.padding, x.shape[2:], self._padded))
-        pixels = _join(pixels.reshape(len(x), groups, -1, prod(self._padded)), each)
-        space = (each, *self._padded)
-        products = inner_products(pixels, pixels).unflatten(3, space).unflatten(2, space)
-        total: Tensor | int = 0
-        for place in itertools.product(*map(range, kernel)):
-            inside = [
-                slice(index * dilation, index * dilation + (count - 1) * stride + 1, stride)
-                for index, dilation, count, stride in zip(
-                    place, self.geometry.dilation, outer, self.geometry.stride, strict=True
-                )
-            ]
-            total = total + products[(..., slice(None), *inside, slice(None), *inside)]
-        assert isinstance(total, Tensor)
-        whole = total.reshape(len(total), groups, each * prod(outer), -1)
+        """Inner products of patches, by groups: those of pixels, added up over the kernel's elements axis by axis."""
+        inner, outer = x.shape[2:], self.g.shape[2:]
+        pixels = _join(x.reshape(len(x), self.geometry.groups, -1, prod(inner)), each)
+        total = inner_products(pixels, pixels).unflatten(3, (each, *inner)).unflatten(2, (each, *inner))
+        for axis, count in enumerate(outer):
+            pair = 3 + axis, 4 + axis + len(outer)
+            before, shape = total.movedim(pair, (0, 1)), list(total.shape)
+            shape[pair[0]] = shape[pair[1]] = count
+            total = total.new_zeros(shape)
+            after = total.movedim(pair, (0, 1))
+            for into, read in self._meetings(axis):
+                after[into, into] += before[read, read]
+        whole = total.flatten(3 + len(outer)).flatten(2, 2 + len(outer))
         half = whole.shape[-1] // 2
         return whole[..., :half, :], whole[..., half:, half:]
+
+    def _meetings(self, axis: int) -> list[tuple[slice, slice]]:
+        """For each element of the kernel that meets some pixel on this axis: the outputs for which, and the pixels."""
+        stride, size = self.geometry.stride[axis], self.x.shape[2 + axis]
+        found = []
+        for index in range(self.weight.shape[2 + axis]):
+            start = index * self.geometry.dilation[axis] - self.geometry.padding[axis]
+            first, last = max(0, -(start // stride)), min(self.g.shape[2 + axis] - 1, (size - 1 - start) // stride)
+            if first <= last:
+                found.append((slice(first, last + 1), slice(first * stride + start, last * stride + start + 1, stride)))
+        return found
 
     def weighted(self, factors: Tensor) -> Tensor:
         """See `Contribution`."""
