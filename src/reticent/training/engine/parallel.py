@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Barrier
 
@@ -26,7 +27,10 @@ def for_each_unit(
         if threads == 1 or len(some) < threads:
             _fill(one, some)
         else:
-            workers = [_pool(threads).submit(_fill, one, some[first::threads]) for first in range(threads)]
+            pool = _pool(threads)
+            workers = [pool.submit(_fill, one, some[first::threads]) for first in range(1, threads)]
+            with _one_thread():
+                _fill(one, some[::threads])
             for worker in workers:
                 worker.result()
         yield made[start : start + few]
@@ -38,12 +42,23 @@ def _fill(one: Callable[[Tensor, Tensor], Tensor], factors: Sequence[tuple[Tenso
         into.copy_(one(x, g))
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within, the caller's libraries use one thread, as the workers' do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Workers of one intra-operation thread each; the caller's own number of threads stays."""
-    ready = ThreadPoolExecutor(threads, "clipped-sum", initializer=torch.set_num_threads, initargs=(1,))
-    all_there = Barrier(threads)
-    for worker in [ready.submit(all_there.wait) for _ in range(threads)]:
+    """Workers of one intra-operation thread each, one less than the caller has; its own number stays."""
+    ready = ThreadPoolExecutor(threads - 1, "clipped-sum", initializer=torch.set_num_threads, initargs=(1,))
+    all_there = Barrier(threads - 1)
+    for worker in [ready.submit(all_there.wait) for _ in range(threads - 1)]:
         worker.result()
     torch.set_num_threads(threads)
     return ready

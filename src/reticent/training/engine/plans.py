@@ -8,7 +8,7 @@ import torch
 
 from reticent.training.engine.contributions import Contribution, Factors, Ghost, Kept, Remade
 from reticent.training.engine.strategies import FIXED, GHOST, RECOMPUTE
-from reticent.training.engine.timing import shortest
+from reticent.training.engine.timing import magnitude, shortest
 from reticent.training.engine.workspace import Empty, Workspace
 
 _TRIED_UNITS, _NEAR = 8, 2.0
@@ -30,16 +30,11 @@ def contribution(factors: Factors, room: int, empty: Empty) -> Contribution:
     if fixed is not None:
         name = _by_name(factors, fixed, fits)
     else:
-        key = (*factors.signature, _size(factors), factors.units.each, torch.get_num_threads(), fits)
+        key = (*factors.signature, magnitude(factors.units.rows), factors.units.each, torch.get_num_threads(), fits)
         if key not in _CHOSEN:
             _CHOSEN[key] = _fastest(factors, fits)
         name = _CHOSEN[key]
     return _carry_out(factors, name, empty)
-
-
-def _size(factors: Factors) -> int:
-    """The order of magnitude of the rows: Poisson batches have another number at each step."""
-    return 2 ** (factors.units.rows - 1).bit_length()
 
 
 def _carry_out(factors: Factors, name: str, empty: Empty) -> Contribution:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reticent.training.engine.strategies import FIXED
-from reticent.training.engine.timing import shortest
+from reticent.training.engine.timing import magnitude, shortest
 
 _ONEDNN_FASTER: dict[tuple[object, ...], bool] = {}
 
@@ -43,7 +43,7 @@ def _onednn_faster(a: Tensor, b: Tensor) -> bool:
         return False
     if not (torch.backends.mkldnn.is_available() and a.numel() and b.numel()):
         return False
-    sizes = (n.bit_length() for n in (*a.shape, b.shape[-1]))  # batches differ at each step
+    sizes = map(magnitude, (*a.shape, b.shape[-1]))
     key = (*sizes, a.stride(-1) == 1, b.stride(-1) == 1, torch.get_num_threads())
     if key not in _ONEDNN_FASTER:
         _ONEDNN_FASTER[key] = _seconds(_onednn, a, b) < _seconds(_matmul, a, b)
