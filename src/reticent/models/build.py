@@ -10,9 +10,12 @@ from typing import Any
 from torch import nn
 
 from reticent.errors import InputError, first_line
+from reticent.models.resnet9 import ResNet9
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
+from reticent.models.smoothnet import SmoothNet
 
+_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9}
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -31,7 +34,8 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"monai:NAME"` a class of
+    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"` and `"resnet9"` are
+    `SmoothNet` and `ResNet9`; `"monai:NAME"` a class of
     `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
     with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
     `img_size`) that its signature names.
@@ -65,9 +69,14 @@ def build_model(
 def _factory(name: str, segments: bool) -> Any:
     if name == "default":
         return SmallUNet if segments else SmoothClassifier
+    if name in _OWN:
+        if segments:
+            raise InputError(f"model {name!r} classifies whole images; for masks say default or monai:NAME")
+        return _OWN[name]
     module_name, _, attribute = name.partition(":")
     if not attribute:
-        raise InputError(f'model {name!r}: say "default", "monai:NAME" or "package.module:factory"')
+        own = ", ".join(("default", *_OWN))
+        raise InputError(f'model {name!r}: say {own}, "monai:NAME" or "package.module:factory"')
     module_name = "monai.networks.nets" if module_name == "monai" else module_name
     try:
         return getattr(importlib.import_module(module_name), attribute)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+from reticent.models.layers import CONV, MAX_POOL, group_norm
 
 
 def _conv(ndim: int, in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
-        _CONV[ndim](in_channels, out_channels, 3, padding=1, bias=False),
-        nn.GroupNorm(math.gcd(8, out_channels), out_channels),
+        CONV[ndim](in_channels, out_channels, 3, padding=1, bias=False),
+        group_norm(8, out_channels),
         nn.SELU(),
     )
 
@@ -30,11 +27,11 @@ class SmallUNet(nn.Module):
         d, w = spatial_dims, width
         self.down = nn.ModuleList([_conv(d, in_channels, w), _conv(d, w, 2 * w)])
         self.bottom = nn.Sequential(_conv(d, 2 * w, 4 * w), _conv(d, 4 * w, 4 * w))
-        self.pool = _MAX_POOL[d](2)
+        self.pool = MAX_POOL[d](2)
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
-        self.join = nn.ModuleList([nn.GroupNorm(math.gcd(8, c), c) for c in (6 * w, 3 * w)])
+        self.join = nn.ModuleList([group_norm(8, c) for c in (6 * w, 3 * w)])
         self.up = nn.ModuleList([_conv(d, 6 * w, 2 * w), _conv(d, 3 * w, w)])
-        self.head = _CONV[d](w, out_channels, 1)
+        self.head = CONV[d](w, out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         skips = []

@@ -9,20 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-_MEAN_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
-
-
-def block(ndim: int, in_channels: int, out_channels: int, *, halve: bool = False) -> nn.Sequential:
-    """Conv 3 (no bias) -> max-pool 3 stride 1, or 2 stride 2 -> GroupNorm(8) -> SELU (Remerscheid et al. 2022)."""
-    pool = _MAX_POOL[ndim](2) if halve else _MAX_POOL[ndim](3, stride=1, padding=1)
-    return nn.Sequential(
-        _CONV[ndim](in_channels, out_channels, 3, padding=1, bias=False),
-        pool,
-        nn.GroupNorm(math.gcd(8, out_channels), out_channels),
-        nn.SELU(),
-    )
+from reticent.models.layers import MAX_POOL, TO_CELLS
+from reticent.models.smoothnet import block
 
 
 class SmoothClassifier(nn.Module):
@@ -40,11 +28,11 @@ class SmoothClassifier(nn.Module):
         channels = [in_channels] + [width] * halvings
         self.stem = nn.Sequential(*(block(spatial_dims, a, b, halve=True) for a, b in itertools.pairwise(channels)))
         self.first = nn.ModuleList(block(spatial_dims, width * k, width) for k in (1, 2))
-        self.pool = _MAX_POOL[spatial_dims](2)
+        self.pool = MAX_POOL[spatial_dims](2)
         self.second = nn.ModuleList(block(spatial_dims, width * k, 2 * width) for k in (3, 5))
         cells = 3 if spatial_dims == 2 else 2
         self.head = nn.Sequential(
-            _MEAN_POOL[spatial_dims](cells), nn.Flatten(), nn.Linear(7 * width * cells**spatial_dims, out_channels)
+            TO_CELLS[spatial_dims](cells), nn.Flatten(), nn.Linear(7 * width * cells**spatial_dims, out_channels)
         )
 
     def forward(self, image: Tensor) -> Tensor:

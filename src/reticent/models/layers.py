@@ -1,0 +1,16 @@
+"""Layers by number of spatial axes, and the number of groups of a GroupNorm."""
+
+from __future__ import annotations
+
+from torch import nn
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+MEAN_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+TO_CELLS = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+MAX_TO_CELLS = {2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}
+
+
+def group_norm(most: int, channels: int) -> nn.GroupNorm:
+    """GroupNorm of as many groups as divide the channels, at most `most`."""
+    return nn.GroupNorm(max(g for g in range(1, most + 1) if channels % g == 0), channels)
