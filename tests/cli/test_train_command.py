@@ -271,3 +271,28 @@ def test_a_budget_refuses_the_second_job(reticent, write_cohort, site_ledger, sm
     assert not Path("second").exists()
     with Ledger.open(site_ledger) as site:
         assert [entry.event for entry in site.entries()] == ["reserve", "settle"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "resnet9", "--bias-aware", "0.05"],
+        ["--model", "smoothnet", "--model-argument", "depth=2"],
+        ["--scale-norm"],
+    ],
+    ids=["resnet9, bias-aware", "smoothnet", "scale norm"],
+)
+def test_networks_and_objectives_by_name_train_and_predict(reticent, write_cohort, small, options):
+    manifest = write_cohort()
+    ended = reticent("train", manifest, *NOISE, *small, "--image-size", "16", *options, "--out", "run")
+    assert ended.code == 0, ended.err
+    ended = reticent("predict", "run", manifest)
+    assert ended.code == 0, ended.err
+    assert len(ended.printed.splitlines()) > 10
+
+
+def test_a_network_for_whole_images_is_refused_for_masks(reticent, write_volumes, small):
+    ended = reticent("train", write_volumes(), *NOISE, *small, "--model", "resnet9", "--out", "run")
+    assert ended.code == 2
+    assert "'resnet9' classifies whole images" in ended.err
+    assert not Path("run").exists()

@@ -88,11 +88,15 @@ def command(
         bool, Option("--download", help="Allow fetching a MedMNIST set.", rich_help_panel=_COHORT)
     ] = False,
     model: Annotated[
-        str | None, Option(help="default, monai:NAME or package.module:factory.", rich_help_panel=_MODEL)
+        str | None,
+        Option(help="default, smoothnet, resnet9, monai:NAME or package.module:factory.", rich_help_panel=_MODEL),
     ] = None,
     model_argument: Annotated[
         list[str] | None, Option(help="Argument of the network, as width=32.", rich_help_panel=_MODEL)
     ] = None,
+    scale_norm: Annotated[
+        bool, Option("--scale-norm", help="One more norm behind every addition.", rich_help_panel=_MODEL)
+    ] = False,
     init_from: Annotated[Path | None, Option(help="Public first weights.", rich_help_panel=_MODEL)] = None,
     init_origin: Annotated[str | None, Option(help="Their declared source.", rich_help_panel=_MODEL)] = None,
     optimiser: Annotated[str | None, Option(help="nadam (default), adam or sgd.", rich_help_panel=_MODEL)] = None,
@@ -102,6 +106,9 @@ def command(
         str | None, Option(help="light (rotate, zoom, shift, grey curve; default) or none.", rich_help_panel=_MODEL)
     ] = None,
     ema_decay: Annotated[float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_MODEL)] = None,
+    bias_aware: Annotated[
+        float | None, Option(help="Step up each subject's own gradient before clipping (0).", rich_help_panel=_MODEL)
+    ] = None,
     class_weights: Annotated[
         str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_MODEL)
     ] = None,

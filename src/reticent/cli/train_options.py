@@ -24,12 +24,14 @@ _PLACES = {
     },
     "model": ("model", "name"),
     "model_argument": ("model", "arguments"),
+    "scale_norm": ("model", "scale_norm"),
     "init_from": ("model", "init_from"),
     "init_origin": ("model", "init_origin"),
     **{
         name: ("training", name)
         for name in (
-            "optimiser", "learning_rate", "schedule", "augment", "ema_decay", "class_weights", "memory_mb", "twin",
+            "optimiser", "learning_rate", "schedule", "augment", "ema_decay", "bias_aware", "class_weights",
+            "memory_mb", "twin",
         )
     },
 }  # fmt: skip

@@ -109,9 +109,11 @@ class ModelOptions(_Options):
     """The network and its first weights."""
 
     name: str = "default"
-    """"default", "monai:NAME" or "package.module:factory"."""
+    """"default", "smoothnet", "resnet9", "monai:NAME" or "package.module:factory"."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the network."""
+    scale_norm: bool = False
+    """One more GroupNorm behind every addition or concatenation of two paths (Klause et al. 2022)."""
     init_from: Path | None = None
     init_origin: str | None = None
     """Where the public weights come from; goes on record."""
@@ -126,6 +128,8 @@ class TrainingOptions(_Options):
     augment: Literal["light", "none"] = "light"
     """Small random rotations, zooms, shifts and grey curves of the training images."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    bias_aware: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How far each subject's gradient is taken up its own gradient (Knolle et al. 2023); reached after 5 % of steps."""
     class_weights: tuple[Positive, ...] | Literal["none", "counted"] = "none"
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
     memory_mb: Count = 1024
@@ -147,6 +151,10 @@ class Study(_Options):
             raise ValueError(
                 "--init-from needs --init-origin: the declared public source of the weights goes on record"
             )
+        if self.training.bias_aware and self.privacy.non_private:
+            raise ValueError(
+                "--bias-aware lowers the bias of clipping; --non-private clips nothing: leave one of them out"
+            )
         if self.privacy.budget and (self.training.twin or self.privacy.non_private):
             raise ValueError(
                 "--budget admits no job without privacy: leave out --twin and --non-private, or the budget"
@@ -163,6 +171,9 @@ class Study(_Options):
         del data["cohort"]["uri"]
         if self.privacy.noise == "independent":  # as before there was a choice: ledgers hold such digests
             del data["privacy"]["noise"], data["privacy"]["bands"]
+        for section, option in (("model", "scale_norm"), ("training", "bias_aware")):
+            if not data[section][option]:
+                del data[section][option]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def public_part(self) -> dict[str, Any]:

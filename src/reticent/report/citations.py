@@ -110,6 +110,15 @@ _SMOOTH_NET = """\
   archiveprefix = {arXiv}
 }"""
 
+_BIAS_AWARE = """\
+@misc{knolle2023bias,
+  title  = {Bias-Aware Minimisation: Understanding and Mitigating Estimator Bias in Private {SGD}},
+  author = {Knolle, Moritz and Dorfman, Robert and Ziller, Alexander and Rueckert, Daniel and Kaissis, Georgios},
+  year   = {2023},
+  eprint = {2308.12018},
+  archiveprefix = {arXiv}
+}"""
+
 _MEDMNIST = """\
 @article{yang2023medmnist,
   title   = {{MedMNIST} v2 -- A large-scale lightweight benchmark for {2D} and {3D} biomedical image classification},
@@ -145,8 +154,15 @@ def _entries(run: RunFolder) -> Iterator[str]:
             yield _SUBSAMPLED_ACCOUNTING
         if run.statement().sampling == "cyclic-poisson":
             yield from (_BANDED, _BANDED_TOEPLITZ)
-    if study.model.name == "default":
-        yield from (_GROUP_NORM, _SCALE_NORM, _SMOOTH_NET)
+    if study.training.bias_aware:
+        yield _BIAS_AWARE
+    name = study.model.name
+    if name in ("default", "smoothnet", "resnet9"):
+        yield _GROUP_NORM
+    if name in ("default", "resnet9") or study.model.scale_norm:
+        yield _SCALE_NORM
+    if name in ("default", "smoothnet"):
+        yield _SMOOTH_NET
     if _is_medmnist(study.cohort.uri):
         yield _MEDMNIST
     yield _MONAI

@@ -1,5 +1,6 @@
 """Training: the clipped sum, Poisson sampling of subjects, noise, and the run that holds them together."""
 
+from reticent.training.clipping_bias import ClippingBias, clipping_bias
 from reticent.training.engine import (
     BatchAdapter,
     ClippedGrad,
@@ -24,6 +25,7 @@ from reticent.training.train import check_study, resume_training, train
 __all__ = [
     "BatchAdapter",
     "ClippedGrad",
+    "ClippingBias",
     "Cost",
     "Plan",
     "Predictor",
@@ -38,6 +40,7 @@ __all__ = [
     "check_study",
     "chosen_strategies",
     "clipped_grad",
+    "clipping_bias",
     "estimate",
     "held_out_metrics",
     "join_ranks",

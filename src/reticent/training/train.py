@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
-from reticent.models import build_model
+from reticent.models import add_scale_norm, build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
 from reticent.training.averaging import MovingAverage
@@ -31,6 +31,7 @@ from reticent.training.task import Task, forward
 from reticent.training.weights import load_weights
 
 _CHECKPOINTS = 20
+_WARM_UP = 0.05
 
 
 def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan: Plan, progress: Progress) -> RunFolder:
@@ -64,6 +65,8 @@ def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tu
         segments=task.segments,
         arguments=study.model.arguments,
     )
+    if study.model.scale_norm:
+        model = add_scale_norm(model, torch.zeros(2, sum(channels.values()), *image_size))
     if study.model.init_from is not None:
         load_weights(model, study.model.init_from)
     return model
@@ -125,6 +128,11 @@ def scheduled_rate(study: Study, step: int) -> float:
     return training.learning_rate * 0.5 * (1 + math.cos(math.pi * step / study.privacy.steps))
 
 
+def scheduled_ascent(study: Study, step: int) -> float:
+    """The step of bias-aware minimisation at a step: it grows over the first 5 % of them."""
+    return study.training.bias_aware * min(1.0, (step + 1) / max(1.0, _WARM_UP * study.privacy.steps))
+
+
 def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     study = run.plan.study
     if study.privacy.seed is not None:
@@ -147,8 +155,9 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
             else:
                 with _plans(study):
                     gradients = clipped_grad(
-                        model, loss_fn, batch, max_norm=run.max_norm, units=step.units, memory=memory
-                    )
+                        model, loss_fn, batch, max_norm=run.max_norm, units=step.units, memory=memory,
+                        ascent=scheduled_ascent(study, step.index),
+                    )  # fmt: skip
                 step.privatise(model, gradients)
             optimiser.step()
             average.update(model)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reticent.errors import InputError
+from reticent.training.engine.ascent import ascended
 from reticent.training.engine.batches import BatchAdapter, Part, TreeAdapter, read_records
 from reticent.training.engine.clip_factors import Clipping, Policy, make_policy
 from reticent.training.engine.contributions import Contribution, Kept
@@ -61,6 +62,7 @@ def clipped_grad(
     views: int = 1,
     memory: int | None = None,
     adapter: BatchAdapter | None = None,
+    ascent: float = 0.0,
 ) -> ClippedGrad:
     r"""Clipped sum :math:`\sum_u w_u \min(1, C / \|g_u\|) g_u` with :math:`g_u = \sum_{i \in u} \nabla \ell_i`.
 
@@ -81,6 +83,8 @@ def clipped_grad(
         views: augmented views per record, stored next to each other (record-major); averaged before clipping.
         memory: cap in bytes on gradients and activations held at once (default 1 GiB).
         adapter: how to read `batch`; a custom one is served by one backward pass per unit.
+        ascent: take each unit's gradient at parameters moved this far along its own gradient (bias-aware minimisation,
+            Knolle et al. 2023); norms are those of what is clipped. One more pass, with own weights for every record.
 
     | case | result |
     |---|---|
@@ -111,7 +115,7 @@ def clipped_grad(
         losses = torch.zeros(n_rows, device=device)
         work = UnitGradients(inner, loss_fn, batch, params, reader, 1 / views, memory or DEFAULT_MEMORY)
         with unwritten(inner), attributes_restored(inner):
-            for part, contributions, values in work.parts(records):
+            for part, contributions, values in ascended(work, records, ascent) if ascent else work.parts(records):
                 losses[part.rows.to(device)] = values.to(losses)
                 with torch.autocast(device.type, enabled=False):
                     total.add(part, contributions)

@@ -6,7 +6,7 @@ import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -64,13 +64,17 @@ class UnitGradients:
             _OF_THREAD.workspaces = WeakKeyDictionary()
         self.workspace = _OF_THREAD.workspaces.setdefault(self.model, Workspace())
 
-    def parts(self, records: Records) -> Iterator[Found]:
-        """Yield (part, contributions by parameter, loss of each row); contributions are good until the next one."""
+    def parts(self, records: Records, held: int = 0) -> Iterator[Found]:
+        """Yield (part, contributions by parameter, loss of each row); contributions are good until the next one.
+
+        The caller will hold as many more bytes for every row.
+        """
         if not len(records.rows):
             return
         self._check(records.rows)
         on_cpu = next(iter(self.params.values())).device.type == "cpu"
-        self.each = self.footprint(records.rows[:1])
+        measured = self.footprint(records.rows[:1])
+        self.each = replace(measured, kept=measured.kept + held)
         for part in records.parts(self.each.at_once(self.memory, on_cpu=on_cpu)):
             yield from self._found(part)
             self.workspace.release()
@@ -85,7 +89,7 @@ class UnitGradients:
             params, part = list(self.params.values()), Part(row, Units((1,)), torch.zeros(1, dtype=torch.long))
             with torch.random.fork_rng():
                 with plainly():
-                    activations = activation_bytes(lambda record: self._losses(self.model, record), record, params)
+                    activations = activation_bytes(self.losses, record, params)
                 with default_strategy():
                     kept = [c.nbytes for _, found, _ in self._found(part) for c in found.values()]
             self.workspace.release()
@@ -100,6 +104,15 @@ class UnitGradients:
         """Nothing of it outlives its turn: the next part needs the memory."""
         found = self._vectorised(part)
         return iter([found]) if found else map(self._alone, part.single())
+
+    @property
+    def vectorisable(self) -> bool:
+        """Whether records are known by the first axis of every tensor, and no pass over several failed so far."""
+        return isinstance(self.reader, TreeAdapter) and self.known.vectorisable
+
+    def losses(self, batch: Any) -> Tensor:
+        """Loss of each record of a batch."""
+        return self._losses(self.model, batch)
 
     def _losses(self, model: nn.Module, batch: Any) -> Tensor:
         result = self.loss_fn(model, batch)
@@ -116,7 +129,7 @@ class UnitGradients:
 
     def _vectorised(self, part: Part) -> Found | None:
         batch, detours = self.reader.select(self.batch, part.rows), self.known.detours
-        while isinstance(self.reader, TreeAdapter) and self.known.vectorisable:
+        while self.vectorisable:
             tape = Tape(self.params, part.units, self._room(len(part.rows)), self.workspace.empty)
             try:
                 losses = record_losses(self.model, self._losses, batch, tape, detours)
@@ -138,7 +151,7 @@ class UnitGradients:
 
     def _alone(self, part: Part) -> Found:
         with plainly():
-            losses = self._losses(self.model, self.reader.select(self.batch, part.rows))
+            losses = self.losses(self.reader.select(self.batch, part.rows))
         gradients = torch.autograd.grad(losses.sum() * self.share, list(self.params.values()), allow_unused=True)
         contributions: dict[str, Contribution] = {
             name: Kept([(torch.zeros_like(p) if g is None else g)[None]])
