@@ -75,7 +75,7 @@ def _factory(name: str, segments: bool) -> Any:
         return _OWN[name]
     module_name, _, attribute = name.partition(":")
     if not attribute:
-        own = ", ".join(("default", *_OWN))
+        own = ", ".join(f'"{own}"' for own in ("default", *_OWN))
         raise InputError(f'model {name!r}: say {own}, "monai:NAME" or "package.module:factory"')
     module_name = "monai.networks.nets" if module_name == "monai" else module_name
     try:
