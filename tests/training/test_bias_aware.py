@@ -160,3 +160,14 @@ def test_packed_batches_are_moved_too():
     packed = clipped_grad(model, losses, batch, max_norm=0.8, ascent=0.05, adapter=Packed())
     for name in tree.sum:
         torch.testing.assert_close(tree.sum[name], packed.sum[name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_layer_that_takes_no_weights_for_every_record_is_moved_unit_by_unit(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no batching rule")
+
+    monkeypatch.setattr("reticent.training.engine.ascent.vmap", refuse)
+    model, batch = make()
+    found = clipped_grad(model, losses, batch, max_norm=0.8, ascent=0.05)
+    for name, value in expected_sum(model, batch, torch.arange(6), 0.05, 0.8).items():
+        torch.testing.assert_close(found.sum[name], value, rtol=1e-9, atol=1e-12)

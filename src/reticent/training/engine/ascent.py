@@ -20,6 +20,8 @@ from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.unit_gradients import Found, UnitGradients
 
 _TINY = 1e-12
+_COPIES = 4
+"""Of the parameters for each row: its gradient, its move, where that leads, and the gradient there."""
 _Gradients = dict[str, Tensor]
 
 
@@ -32,7 +34,7 @@ def ascended(work: UnitGradients, records: Records, radius: float) -> Iterator[F
     """
     pending: list[tuple[Part, Tensor]] = []
     total: _Gradients = {}
-    passes = work.parts(records, held=2 * sum(p.nbytes for p in work.params.values()))
+    passes = work.parts(records, held=_COPIES * sum(p.nbytes for p in work.params.values()))
     while True:
         random = torch.get_rng_state()
         found = next(passes, None)
@@ -62,7 +64,10 @@ def _moved(work: UnitGradients, part: Part, moves: _Gradients, random: Tensor) -
     """Gradients of the part's units (units, *shape), each at its own parameters."""
     torch.set_rng_state(random)
     if work.vectorisable and not work.known.detours.modules:
-        return _together(work, part, moves)
+        try:
+            return _together(work, part, moves)
+        except (RuntimeError, NotImplementedError):  # a layer that has a rule, but cannot have weights for every record
+            torch.set_rng_state(random)
     return _one_by_one(work, part, moves)
 
 
@@ -71,7 +76,7 @@ def _together(work: UnitGradients, part: Part, moves: _Gradients) -> _Gradients:
 
     def loss(values: _Gradients, record: Any) -> Tensor:
         with parameters_replaced(work.model, work.params, values):
-            return work.losses(tree_map(lambda leaf: leaf.unsqueeze(0), record)).reshape(()) * work.share
+            return work.losses(work.model, tree_map(lambda leaf: leaf.unsqueeze(0), record)).reshape(()) * work.share
 
     values = {name: part.units.expand(p.detach() + moves[name]) for name, p in work.params.items()}
     with plainly():
@@ -83,8 +88,6 @@ def _one_by_one(work: UnitGradients, part: Part, moves: _Gradients) -> _Gradient
     made: list[_Gradients] = []
     for unit, single in enumerate(part.single()):
         values = {name: (p.detach() + moves[name][unit]).requires_grad_() for name, p in work.params.items()}
-        with plainly(), parameters_replaced(work.model, work.params, values):
-            losses = work.losses(work.reader.select(work.batch, single.rows)) * work.share
-        found = torch.autograd.grad(losses.sum(), list(values.values()), allow_unused=True, materialize_grads=True)
-        made.append(dict(zip(values, found, strict=True)))
-    return {name: torch.stack([some[name] for some in made]) for name in work.params}
+        _, found, _ = work.alone(single, values)
+        made.append({name: contribution.gradients() for name, contribution in found.items()})
+    return {name: torch.cat([some[name] for some in made]) for name in work.params}

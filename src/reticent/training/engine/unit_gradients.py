@@ -21,6 +21,7 @@ from reticent.training.engine.contributions import Contribution, Kept
 from reticent.training.engine.footprint import DEFAULT_MEMORY, Footprint, activation_bytes
 from reticent.training.engine.independence import PROBED, check_independence
 from reticent.training.engine.interception import Detours, plainly, record_losses
+from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.strategies import default_strategy
 from reticent.training.engine.tape import BypassedError, EscapedError, Tape
 from reticent.training.engine.units import Units
@@ -89,7 +90,7 @@ class UnitGradients:
             params, part = list(self.params.values()), Part(row, Units((1,)), torch.zeros(1, dtype=torch.long))
             with torch.random.fork_rng():
                 with plainly():
-                    activations = activation_bytes(self.losses, record, params)
+                    activations = activation_bytes(lambda record: self.losses(self.model, record), record, params)
                 with default_strategy():
                     kept = [c.nbytes for _, found, _ in self._found(part) for c in found.values()]
             self.workspace.release()
@@ -103,18 +104,15 @@ class UnitGradients:
     def _found(self, part: Part) -> Iterator[Found]:
         """Nothing of it outlives its turn: the next part needs the memory."""
         found = self._vectorised(part)
-        return iter([found]) if found else map(self._alone, part.single())
+        return iter([found]) if found else map(self.alone, part.single())
 
     @property
     def vectorisable(self) -> bool:
         """Whether records are known by the first axis of every tensor, and no pass over several failed so far."""
         return isinstance(self.reader, TreeAdapter) and self.known.vectorisable
 
-    def losses(self, batch: Any) -> Tensor:
+    def losses(self, model: nn.Module, batch: Any) -> Tensor:
         """Loss of each record of a batch."""
-        return self._losses(self.model, batch)
-
-    def _losses(self, model: nn.Module, batch: Any) -> Tensor:
         result = self.loss_fn(model, batch)
         return result[0] if isinstance(result, tuple) else result
 
@@ -124,7 +122,7 @@ class UnitGradients:
         if loss not in self.known.checked and len(rows) > 1:
             with plainly():
                 some = self.reader.select(self.batch, rows[:PROBED])
-                check_independence(self.model, some, self._losses, adapter=self.reader)
+                check_independence(self.model, some, self.losses, adapter=self.reader)
             self.known.checked.add(loss)
 
     def _vectorised(self, part: Part) -> Found | None:
@@ -132,7 +130,7 @@ class UnitGradients:
         while self.vectorisable:
             tape = Tape(self.params, part.units, self._room(len(part.rows)), self.workspace.empty)
             try:
-                losses = record_losses(self.model, self._losses, batch, tape, detours)
+                losses = record_losses(self.model, self.losses, batch, tape, detours)
             except (RuntimeError, NotImplementedError) as error:
                 self._detour(error)
                 continue
@@ -149,13 +147,16 @@ class UnitGradients:
             return part, contributions, losses.detach()
         return None
 
-    def _alone(self, part: Part) -> Found:
-        with plainly():
-            losses = self.losses(self.reader.select(self.batch, part.rows))
-        gradients = torch.autograd.grad(losses.sum() * self.share, list(self.params.values()), allow_unused=True)
+    def alone(self, part: Part, values: dict[str, Tensor] | None = None) -> Found:
+        """Of a part of one unit, by an ordinary backward pass; at `values` in the place of the parameters."""
+        values = values or self.params
+        with plainly(), parameters_replaced(self.model, self.params, values):
+            losses = self.losses(self.model, self.reader.select(self.batch, part.rows))
+        gradients = torch.autograd.grad(
+            losses.sum() * self.share, list(values.values()), allow_unused=True, materialize_grads=True
+        )
         contributions: dict[str, Contribution] = {
-            name: Kept([(torch.zeros_like(p) if g is None else g)[None]])
-            for (name, p), g in zip(self.params.items(), gradients, strict=True)
+            name: Kept([g[None]]) for name, g in zip(values, gradients, strict=True)
         }
         return part, contributions, losses.detach()
 
