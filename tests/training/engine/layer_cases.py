@@ -19,8 +19,8 @@ ALL_WAYS = (
     "loop+recompute",
     "grouped",
     "grouped+recompute",
-    "taps",
-    "taps+recompute",
+    "windows",
+    "windows+recompute",
 )
 REAL = ("float64", "float32", "bfloat16", "float16", "autocast")
 

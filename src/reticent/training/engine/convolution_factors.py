@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -78,8 +77,8 @@ class ConvolutionFactors:
             if prod(self.weight.shape[2:]) == 1 or self.geometry.groups > 1:
                 ways = dict(reversed(ways.items()))
         ways["grouped"] = self._grouped
-        if self.geometry.groups == 1 and {*self.geometry.stride} == {1}:
-            ways["taps"] = self._taps
+        if self.geometry.groups == 1:
+            ways["windows"] = self._windows
         return ways
 
     @property
@@ -99,13 +98,13 @@ class ConvolutionFactors:
             geometry.groups, (False, True, False),
         )  # fmt: skip
 
-        def one(x: Tensor, g: Tensor) -> Tensor:
-            return _backward(g, x, kernel, *options)[1]
+        def fill(into: Tensor, x: Tensor, g: Tensor) -> None:
+            into.copy_(_backward(g, x, kernel, *options)[1])
 
         made = empty((len(self.units), *kernel.shape), kernel)
         if _channels_last(kernel):  # as the library writes them
             made = made.view(*made.shape[:2], -1, made.shape[2]).movedim(-1, 2).unflatten(3, kernel.shape[2:])
-        return for_each_unit(one, self.x, self.g, self.units, made)
+        return for_each_unit(fill, self.x, self.g, self.units, made)
 
     def _grouped(self, _: Empty) -> Iterator[Tensor]:
         """One convolution with as many groups as units, a few units at a time."""
@@ -120,27 +119,46 @@ class ConvolutionFactors:
             )[1]  # fmt: skip
             yield self._summed(units, found.view(count, *self.weight.shape))
 
-    def _taps(self, empty: Empty) -> Iterator[Tensor]:
-        """One product for each element of the kernel: padded inputs, moved by its place, times output gradients.
+    def _windows(self, empty: Empty) -> Iterator[Tensor]:
+        """One product for each place of the kernel on the first axis, with a window of inputs that lie there in a row.
 
-        Output gradients lie in zeros of the padded inputs' size, so that neither needs to be unfolded.
+        Along the other axes inputs are unfolded, channels last.
         """
-        kernel, size = self.weight.shape[2:], self._padded
-        made = empty((len(self.units), *kernel, *self.weight.shape[:2]), self.weight)
-        last = _channels_last(self.x)
-        for units, x, g in self._chunks():
-            steps = [d * prod(size[axis + 1 :]) for axis, d in enumerate(self.geometry.dilation)]
-            reach = sum((k - 1) * step for k, step in zip(kernel, steps, strict=True))
-            x = _laid_in(x, self.geometry.padding, size, last=last)
-            g = _laid_in(g, (0,) * len(size), size, last=last)
-            length = x.shape[1] - reach
-            outputs = g[:, :length].mT
-            by_tap = made.new_empty(prod(kernel), len(x), *self.weight.shape[:2])
-            for tap, place in zip(by_tap, itertools.product(*map(range, kernel)), strict=True):
-                start = sum(index * step for index, step in zip(place, steps, strict=True))
-                product(outputs, x[:, start : start + length], out=tap)
-            made.flatten(1, -3)[units] = self._summed(units, by_tap.transpose(0, 1))
-            yield made[units].movedim((-2, -1), (1, 2))
+        first, *others = self.weight.shape[2:]
+        stride, dilation = self.geometry.stride[0], self.geometry.dilation[0]
+        reach = stride * (self.g.shape[2] - 1) + 1
+
+        def fill(into: Tensor, x: Tensor, g: Tensor) -> None:
+            patches = self._unfolded_behind(x)
+            outputs = g.flatten(2).transpose(0, 1).flatten(1)
+            for place, part in enumerate(into):
+                start = place * dilation
+                window = patches[:, start : start + reach : stride]
+                product(outputs, window.reshape(-1, part.shape[1]), out=part)
+
+        outputs, channels = self.weight.shape[:2]
+        made = empty((len(self.units), first, outputs, prod(others) * channels), self.weight)
+        for some in for_each_unit(fill, self.x, self.g, self.units, made):
+            yield some.unflatten(3, (*others, channels)).movedim((2, -1), (1, 2))
+
+    def _unfolded_behind(self, x: Tensor) -> Tensor:
+        """Inputs (rows, C, *S), padded, with all that the kernel meets on the axes behind the first one.
+
+        (rows, padded S_0, O_1, ..., K_1, ..., C).
+        """
+        size, padding = self._padded, self.geometry.padding
+        channels, kernel, outer = x.shape[1], self.weight.shape[3:], self.g.shape[3:]
+        whole = x.new_zeros(len(x), *size, channels)
+        inside = tuple(slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True))
+        whole[(slice(None), *inside)] = x.movedim(1, -1)
+        row, first, *space, channel = whole.stride()
+        steps = (
+            *(row, first),
+            *(s * d for s, d in zip(space, self.geometry.stride[1:], strict=True)),
+            *(s * d for s, d in zip(space, self.geometry.dilation[1:], strict=True)),
+            channel,
+        )
+        return whole.as_strided((len(x), size[0], *outer, *kernel, channels), steps).contiguous()
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """A few units at a time: which, their inputs (n, m, C, *S) and output gradients (n, m, p, *O).
@@ -287,17 +305,3 @@ def _join(factor: Tensor, each: int) -> Tensor:
 
 def _channels_last(x: Tensor) -> bool:
     return x.stride(1) == 1 and x.shape[1] > 1
-
-
-def _laid_in(t: Tensor, before: tuple[int, ...], size: list[int], *, last: bool) -> Tensor:
-    """Images (units, rows, C, *S) in zeros of a larger size, as one sequence per unit, (units, rows * size, C)."""
-    pads = _pads(before, t.shape[3:], size)
-    if last:
-        return F.pad(t.movedim(2, -1), [0, 0, *pads]).flatten(1, -2)
-    return F.pad(t.transpose(1, 2), pads).flatten(2).mT
-
-
-def _pads(before: tuple[int, ...], inner: Sequence[int], size: list[int]) -> list[int]:
-    """Zeros before and after each axis of `inner` to make it `size`, as `F.pad` takes them."""
-    sides = ((whole - n - start, start) for start, n, whole in zip(before, inner, size, strict=True))
-    return [side for pair in sides for side in pair][::-1]

@@ -14,32 +14,33 @@ from torch import Tensor
 from reticent.training.engine.units import Units
 from reticent.training.engine.workspace import CHUNK_BYTES
 
+Fill = Callable[[Tensor, Tensor, Tensor], object]
+"""Writes into the first tensor what it makes of one unit's rows, the two others."""
 
-def for_each_unit(
-    one: Callable[[Tensor, Tensor], Tensor], x: Tensor, g: Tensor, units: Units, made: Tensor
-) -> Iterator[Tensor]:
-    """`one` of every unit's rows of `x` and `g`, into `made` (units, ...), of which it yields some units at a time."""
+
+def for_each_unit(fill: Fill, x: Tensor, g: Tensor, units: Units, made: Tensor) -> Iterator[Tensor]:
+    """Fill `made` (units, ...) from every unit's rows of `x` and `g`, and yield some units of it at a time."""
     threads = torch.get_num_threads() if made.device.type == "cpu" else 1
     few = max(threads, CHUNK_BYTES // made[0].nbytes)
     factors = list(zip(made.unbind(), x.split(units.counts), g.split(units.counts), strict=True))
     for start in range(0, len(units), few):
         some = factors[start : start + few]
         if threads == 1 or len(some) < threads:
-            _fill(one, some)
+            _run(fill, some)
         else:
             pool = _pool(threads)
-            workers = [pool.submit(_fill, one, some[first::threads]) for first in range(1, threads)]
+            workers = [pool.submit(_run, fill, some[first::threads]) for first in range(1, threads)]
             with _one_thread():
-                _fill(one, some[::threads])
+                _run(fill, some[::threads])
             for worker in workers:
                 worker.result()
         yield made[start : start + few]
 
 
 @torch.no_grad()
-def _fill(one: Callable[[Tensor, Tensor], Tensor], factors: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
+def _run(fill: Fill, factors: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
     for into, x, g in factors:
-        into.copy_(one(x, g))
+        fill(into, x, g)
 
 
 @contextmanager

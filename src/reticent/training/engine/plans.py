@@ -12,8 +12,6 @@ from reticent.training.engine.timing import magnitude, shortest
 from reticent.training.engine.workspace import Empty, Workspace
 
 _TRIED_UNITS, _NEAR = 8, 2.0
-_GHOST_SPARES = 0.85
-"""Kept gradients cost more than a trial shows: the other layers push them out of the cache before they are summed."""
 
 _CHOSEN: dict[tuple[object, ...], str] = {}
 
@@ -66,7 +64,7 @@ def _fastest(factors: Factors, fits: bool) -> str:
     if len(names) == 1:
         return names[0]
     seconds = _seconds(factors, names)  # on all units: few gradients would stay in the cache
-    return min(names, key=lambda name: seconds[name] * (_GHOST_SPARES if name == GHOST else 1))
+    return min(names, key=seconds.__getitem__)
 
 
 def _seconds(factors: Factors, names: list[str]) -> dict[str, float]:

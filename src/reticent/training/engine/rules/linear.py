@@ -58,10 +58,10 @@ class LinearFactors:
         """One product for each unit."""
         k, p = self.x.shape[2], self.g.shape[2]
 
-        def one(x: Tensor, g: Tensor) -> Tensor:
-            return product(g.reshape(-1, p).T, x.reshape(-1, k))
+        def fill(into: Tensor, x: Tensor, g: Tensor) -> None:
+            product(g.reshape(-1, p).T, x.reshape(-1, k), out=into)
 
-        return for_each_unit(one, self.x, self.g, self.units, empty((len(self.units), p, k), self.x))
+        return for_each_unit(fill, self.x, self.g, self.units, empty((len(self.units), p, k), self.x))
 
     def first(self, units: int) -> LinearFactors:
         """See `Factors`."""
