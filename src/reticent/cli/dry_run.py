@@ -18,9 +18,10 @@ def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
 
     from reticent.governance import Ledger
     from reticent.records import privacy_numbers
-    from reticent.training import estimate, make_plan, weak_delta
+    from reticent.training import at_temperature, estimate, make_plan, run_temperature, weak_delta
 
     plan = make_plan(study)
+    study = plan.study
     key = None
     if ledger.exists():
         with Ledger.open(ledger) as site:
@@ -49,6 +50,11 @@ def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
             "mu": f"{numbers['mu']} ({numbers['mu'].kind})",
             "membership advantage": f"{numbers['advantage']} ({numbers['advantage'].kind})",
         }
+    plan = at_temperature(plan, cost.subjects)
+    if (temperature := run_temperature(plan, cost.subjects)) is not None:
+        rows["Langevin"] = (
+            f"temperature {temperature:.3g} (1: the posterior) at learning rate {plan.study.training.learning_rate:.3g}"
+        )
     rows |= {
         "image size": " x ".join(map(str, cost.image_size)),
         "parameters": f"{cost.parameters:,}",

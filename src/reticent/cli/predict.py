@@ -50,7 +50,7 @@ def command(
     if out is not None and not out.parent.is_dir():
         raise InputError(f"{out}: no folder {out.parent}; make it, or choose another --out")
     rows = [
-        {"file": name, **dict(zip(predictor.task.classes, predictor.probabilities(inputs), strict=True))}
+        {"file": name, **predictor.probabilities(inputs)}
         for address in files
         for name, inputs in _records(predictor, address, columns)
     ]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from reticent.data import Cohort
     from reticent.records import RunFolder, Study
 
-_TARGET, _STUDY, _COHORT, _MODEL, _JOB = "Privacy target (exactly one)", "Privacy", "Cohort", "Model", "Job"
+_TARGET, _STUDY, _COHORT = "Privacy target (exactly one)", "Privacy", "Cohort"
+_MODEL, _TRAINING, _JOB = "Model", "Training", "Job"
 Option = typer.Option
 
 
@@ -55,6 +56,10 @@ def command(
         Option(help="Chance of each subject at each step (0.2); if banded, at its turns.", rich_help_panel=_STUDY),
     ] = None,
     steps: Annotated[int | None, Option(help="Steps (100).", rich_help_panel=_STUDY)] = None,
+    epochs: Annotated[
+        float | None,
+        Option(help="Expected uses of each subject; chooses sampling rate and steps.", rich_help_panel=_STUDY),
+    ] = None,
     max_norm: Annotated[float | None, Option(help="Clip norm of a subject (1).", rich_help_panel=_STUDY)] = None,
     max_records_per_subject: Annotated[
         int | None, Option(help="Images of a subject used per step (4).", rich_help_panel=_STUDY)
@@ -97,22 +102,54 @@ def command(
     scale_norm: Annotated[
         bool, Option("--scale-norm", help="One more norm behind every addition.", rich_help_panel=_MODEL)
     ] = False,
+    standardise_weights: Annotated[
+        bool, Option("--standardise-weights", help="Convolutions with standardised filters.", rich_help_panel=_MODEL)
+    ] = False,
     init_from: Annotated[Path | None, Option(help="Public first weights.", rich_help_panel=_MODEL)] = None,
     init_origin: Annotated[str | None, Option(help="Their declared source.", rich_help_panel=_MODEL)] = None,
-    optimiser: Annotated[str | None, Option(help="nadam (default), adam or sgd.", rich_help_panel=_MODEL)] = None,
-    learning_rate: Annotated[float | None, Option(help="First learning rate (0.01).", rich_help_panel=_MODEL)] = None,
-    schedule: Annotated[str | None, Option(help="cosine (default) or constant.", rich_help_panel=_MODEL)] = None,
-    augment: Annotated[
-        str | None, Option(help="light (rotate, zoom, shift, grey curve; default) or none.", rich_help_panel=_MODEL)
+    fine_tune: Annotated[
+        str | None,
+        Option(help="Of public weights: all (default), last (layer), biases or lora.", rich_help_panel=_MODEL),
     ] = None,
-    ema_decay: Annotated[float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_MODEL)] = None,
+    lora_rank: Annotated[int | None, Option(help="Rank of each lora addition (4).", rich_help_panel=_MODEL)] = None,
+    optimiser: Annotated[
+        str | None, Option(help="nadam (default), adam, sgd or langevin.", rich_help_panel=_TRAINING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, Option(help="First learning rate (0.01).", rich_help_panel=_TRAINING)
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        Option(help="Of langevin; sets the learning rate. 1: the posterior.", rich_help_panel=_TRAINING),
+    ] = None,
+    prior_precision: Annotated[
+        float | None, Option(help="Of every weight in langevin (1).", rich_help_panel=_TRAINING)
+    ] = None,
+    posterior_samples: Annotated[
+        int | None, Option(help="Weights kept by langevin to predict with (30).", rich_help_panel=_TRAINING)
+    ] = None,
+    schedule: Annotated[str | None, Option(help="cosine (default) or constant.", rich_help_panel=_TRAINING)] = None,
+    augment: Annotated[
+        str | None, Option(help="light (rotate, zoom, shift, grey curve; default) or none.", rich_help_panel=_TRAINING)
+    ] = None,
+    views: Annotated[
+        int | None, Option(help="Augmented views of an image, averaged before clipping (1).", rich_help_panel=_TRAINING)
+    ] = None,
+    ema_decay: Annotated[
+        float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_TRAINING)
+    ] = None,
     bias_aware: Annotated[
-        float | None, Option(help="Step up each subject's own gradient before clipping (0).", rich_help_panel=_MODEL)
+        float | None, Option(help="Step up each subject's own gradient before clipping (0).", rich_help_panel=_TRAINING)
+    ] = None,
+    clipping: Annotated[
+        str | None, Option(help="flat (default), automatic or per-layer.", rich_help_panel=_TRAINING)
     ] = None,
     class_weights: Annotated[
-        str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_MODEL)
+        str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_TRAINING)
     ] = None,
-    memory_mb: Annotated[int | None, Option(help="Cap on per-image gradients (1024).", rich_help_panel=_MODEL)] = None,
+    memory_mb: Annotated[
+        int | None, Option(help="Cap on per-image gradients (1024).", rich_help_panel=_TRAINING)
+    ] = None,
     twin: Annotated[
         bool, Option("--twin", help="Also measure a non-private twin; charged as unbounded.", rich_help_panel=_JOB)
     ] = False,
@@ -254,6 +291,12 @@ def _print_result(folder: RunFolder) -> None:
     ):
         table.add_row(name, str(number), number.kind)
     console.print(table)
+    if (temperature := folder.state().effective_temperature) is not None:
+        console.print(
+            f"Langevin sampling at temperature {temperature:.3g} (1: the posterior of the clipped loss), "
+            f"{folder.study().training.posterior_samples} samples at most.",
+            highlight=False,
+        )
     twins: dict[str, Any] = {twin.split: twin for twin in metrics.twin}
     who = "patients" if statement.unit == "subject" else "records"
     title = f"Held-out {who} (NOT covered by the guarantee; unit: {statement.unit})"

@@ -19,19 +19,20 @@ _PLACES = {
         name: ("privacy", name)
         for name in (
             "epsilon", "delta", "mu", "advantage", "noise_multiplier", "non_private", "noise", "bands",
-            "sampling_rate", "steps", "max_norm", "max_records_per_subject", "batch_size", "budget", "seed",
+            "sampling_rate", "steps", "epochs", "max_norm", "max_records_per_subject", "batch_size", "budget", "seed",
         )
     },
     "model": ("model", "name"),
     "model_argument": ("model", "arguments"),
-    "scale_norm": ("model", "scale_norm"),
-    "init_from": ("model", "init_from"),
-    "init_origin": ("model", "init_origin"),
+    **{
+        name: ("model", name)
+        for name in ("scale_norm", "standardise_weights", "init_from", "init_origin", "fine_tune", "lora_rank")
+    },
     **{
         name: ("training", name)
         for name in (
-            "optimiser", "learning_rate", "schedule", "augment", "ema_decay", "bias_aware", "class_weights",
-            "memory_mb", "twin",
+            "optimiser", "learning_rate", "temperature", "prior_precision", "posterior_samples", "schedule", "augment",
+            "views", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin",
         )
     },
 }  # fmt: skip
@@ -43,7 +44,7 @@ def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
     """Nested study values from a cohort or a study file and the flags that were given; and the source's name."""
     from_file = cohort.endswith(".toml")
     uri = str(Path(cohort).absolute()) if Path(cohort).exists() else cohort
-    values = _file_values(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
+    values = file_values(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
     given = {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
     if from_file and given.keys() & set(_TARGETS):
         values["privacy"] = {k: v for k, v in values.get("privacy", {}).items() if k not in _TARGETS}
@@ -55,7 +56,8 @@ def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
     return values, cohort if from_file else "options"
 
 
-def _file_values(path: Path) -> dict[str, Any]:
+def file_values(path: Path) -> dict[str, Any]:
+    """The sections of a study file that names its cohort."""
     from reticent.records import read_study
 
     values = read_study(path)

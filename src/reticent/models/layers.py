@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
+NORMS = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, _NormBase)
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 MEAN_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from reticent.errors import InputError, first_line
-from reticent.models.layers import group_norm
+from reticent.models.layers import NORMS, group_norm
 
 _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _CONCATENATIONS: set[Any] = {torch.cat, torch.concat, torch.concatenate}
@@ -32,15 +32,12 @@ def add_scale_norm(model: nn.Module, image: Tensor, groups: int = 32) -> fx.Grap
     """
     modes = {module: module.training for module in model.modules()}
     try:
-        graph = fx.symbolic_trace(model).eval()  # no running statistics of the example
-        with torch.no_grad():
-            ShapeProp(graph).propagate(image)
+        graph, joins = _read(model, image)
     except Exception as error:  # whatever a network of others may raise
         raise InputError(
             f"{type(model).__name__} cannot be read as one graph ({first_line(error)}); leave out --scale-norm, or put "
             "a GroupNorm behind the additions in its code"
         ) from error
-    joins = [node for node in graph.graph.nodes if _joins_maps(node, image.ndim)]
     if not joins:
         raise InputError(f"{type(model).__name__} joins no paths; --scale-norm is for residual networks")
     for number, node in enumerate(joins):
@@ -55,6 +52,35 @@ def add_scale_norm(model: nn.Module, image: Tensor, groups: int = 32) -> fx.Grap
     for module, training in modes.items():
         module.training = training
     return graph
+
+
+def joins_without_norm(model: nn.Module, image: Tensor) -> tuple[int, int] | None:
+    """How many joins of paths have no normalisation directly behind them, and how many there are.
+
+    None if the forward cannot be read as one graph.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        graph, joins = _read(model, image)
+    except Exception:  # whatever a network of others may raise
+        return None
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    bare = [node for node in joins if not any(_normalises(graph, user) for user in node.users)]
+    return len(bare), len(joins)
+
+
+def _read(model: nn.Module, image: Tensor) -> tuple[fx.GraphModule, list[fx.Node]]:
+    """The forward as a graph in evaluation mode, which has the model's own modules, and its joins."""
+    graph = fx.symbolic_trace(model).eval()  # no running statistics of the example
+    with torch.no_grad():
+        ShapeProp(graph).propagate(image)
+    return graph, [node for node in graph.graph.nodes if _joins_maps(node, image.ndim)]
+
+
+def _normalises(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), NORMS)
 
 
 def _joins_maps(node: fx.Node, ndim: int) -> bool:

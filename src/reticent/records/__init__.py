@@ -14,10 +14,12 @@ from reticent.records.study import (
     make_study,
     read_study,
 )
+from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [
     "SMALLEST_GROUP",
     "CohortOptions",
+    "Configuration",
     "GroupMetrics",
     "Journal",
     "Measured",
@@ -30,9 +32,11 @@ __all__ = [
     "RunState",
     "SplitMetrics",
     "Study",
+    "Sweep",
     "TrainingOptions",
     "default_run_path",
     "make_study",
+    "make_sweep",
     "new_run_id",
     "now",
     "privacy_numbers",

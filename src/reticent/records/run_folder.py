@@ -57,6 +57,8 @@ class RunState(BaseModel):
     """Weights by class once they are known (declared, or computed from noised counts)."""
     public_weights: dict[str, str] | None = None
     """File name, SHA-256 and declared origin of the first weights."""
+    effective_temperature: float | None = None
+    """Of a run of Langevin sampling."""
     ledger: str
     """Path of the site ledger."""
     anchors: tuple[str, ...] = ()

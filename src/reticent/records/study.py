@@ -55,6 +55,8 @@ class PrivacyOptions(_Options):
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Chance of a subject at each step; with banded noise, at each step that is its group's turn."""
     steps: Count = 100
+    epochs: Annotated[float, Field(ge=1, le=10_000)] | None = None
+    """Expected uses of each subject; sampling rate and steps are then chosen (`reticent.training.make_plan`)."""
     max_norm: Positive = 1.0
     max_records_per_subject: Count = 4
     batch_size: Positive | None = None
@@ -76,6 +78,19 @@ class PrivacyOptions(_Options):
             )
         if self.epsilon is not None and self.delta is None:
             raise ValueError("--epsilon needs --delta, the probability the guarantee may fail with (below 1/subjects)")
+        return self
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if self.epochs is None:
+            return self
+        if self.model_fields_set & {"sampling_rate", "steps"}:
+            raise ValueError("--epochs chooses sampling rate and steps: leave out --sampling-rate and --steps")
+        if self.noise_multiplier is not None or self.non_private or self.noise == "banded":
+            raise ValueError(
+                "--epochs chooses for a target of --epsilon, --mu or --advantage and independent noise: say "
+                "--sampling-rate and --steps"
+            )
         return self
 
     @model_validator(mode="after")
@@ -114,26 +129,88 @@ class ModelOptions(_Options):
     """Keyword arguments of the network."""
     scale_norm: bool = False
     """One more GroupNorm behind every addition or concatenation of two paths (Klause et al. 2022)."""
+    standardise_weights: bool = False
+    """Convolutions use filters of mean 0 and variance 1 / fan-in (Qiao et al. 2019)."""
     init_from: Path | None = None
     init_origin: str | None = None
     """Where the public weights come from; goes on record."""
+    fine_tune: Literal["all", "last", "biases", "lora"] = "all"
+    """What of the public weights is trained, beside the head (`reticent.models.fine_tune`)."""
+    lora_rank: Count = 4
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> Self:
+        if self.init_from is not None and not self.init_origin:
+            raise ValueError(
+                "--init-from needs --init-origin: the declared public source of the weights goes on record"
+            )
+        if self.fine_tune != "all" and self.init_from is None:
+            raise ValueError(f"--fine-tune {self.fine_tune} keeps public weights: name them with --init-from")
+        if self.fine_tune != "lora" and self.lora_rank != 4:
+            raise ValueError("--lora-rank is for --fine-tune lora: say both, or leave it out")
+        if self.fine_tune == "lora" and self.standardise_weights:
+            raise ValueError("--fine-tune lora adds to the weights as they are: leave out --standardise-weights")
+        return self
 
 
 class TrainingOptions(_Options):
     """The optimiser and its public schedule."""
 
-    optimiser: Literal["sgd", "adam", "nadam"] = "nadam"
+    optimiser: Literal["sgd", "adam", "nadam", "langevin"] = "nadam"
+    """"langevin": plain steps towards the posterior, with a constant rate and no average of weights."""
     learning_rate: Positive = 1e-2
+    temperature: Positive | None = None
+    """Of Langevin sampling; sets the learning rate. 1: the posterior."""
+    prior_precision: Positive = 1.0
+    """Of every weight in Langevin sampling."""
+    posterior_samples: Count = 30
+    """Weights kept from the second half of Langevin sampling, to predict with."""
     schedule: Literal["cosine", "constant"] = "cosine"
     augment: Literal["light", "none"] = "light"
     """Small random rotations, zooms, shifts and grey curves of the training images."""
+    views: Count = 1
+    """Augmented views of an image a step, averaged before clipping (De et al. 2022)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    clipping: Literal["flat", "automatic", "per-layer"] = "flat"
+    """See `reticent.training.clipped_grad`; each bounds a subject by the clip norm."""
     bias_aware: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How far each subject's gradient is taken up its own gradient (Knolle et al. 2023); reached after 5 % of steps."""
     class_weights: tuple[Positive, ...] | Literal["none", "counted"] = "none"
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
     memory_mb: Count = 1024
     twin: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _langevin_defaults(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("optimiser") == "langevin":
+            return {"schedule": "constant", "ema_decay": 0.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.optimiser == "langevin" and (self.schedule != "constant" or self.ema_decay):
+            raise ValueError(
+                "--optimiser langevin samples at one temperature and predicts with its samples: leave out --schedule "
+                "and --ema-decay"
+            )
+        sampling = {"temperature": None, "prior_precision": 1.0, "posterior_samples": 30}
+        given = [f"--{name.replace('_', '-')}" for name, usual in sampling.items() if getattr(self, name) != usual]
+        if self.optimiser != "langevin" and given:
+            raise ValueError(f"{given[0]} is for --optimiser langevin: say both, or leave it out")
+        if self.views > 1 and self.augment == "none":
+            raise ValueError(f"--views {self.views} with --augment none would be the same image: leave one of them out")
+        return self
+
+
+_LATER = {
+    "privacy": ("epochs",),
+    "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
+    "training": (
+        "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
+    ),
+}  # fmt: skip
+"""Options that came after the first ledgers: a digest is without those that are left at their defaults."""
 
 
 class Study(_Options):
@@ -147,9 +224,10 @@ class Study(_Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.model.init_from is not None and not self.model.init_origin:
+        if self.training.optimiser == "langevin" and (self.privacy.non_private or self.privacy.noise == "banded"):
             raise ValueError(
-                "--init-from needs --init-origin: the declared public source of the weights goes on record"
+                "--optimiser langevin samples with the run's own independent noise: leave out --non-private and "
+                "--noise banded"
             )
         if self.training.bias_aware and self.privacy.non_private:
             raise ValueError(
@@ -171,9 +249,11 @@ class Study(_Options):
         del data["cohort"]["uri"]
         if self.privacy.noise == "independent":  # as before there was a choice: ledgers hold such digests
             del data["privacy"]["noise"], data["privacy"]["bands"]
-        for section, option in (("model", "scale_norm"), ("training", "bias_aware")):
-            if not data[section][option]:
-                del data[section][option]
+        for section, options in _LATER.items():
+            usual = type(getattr(self, section)).model_fields
+            for option in options:
+                if data[section][option] == usual[option].default:
+                    del data[section][option]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def public_part(self) -> dict[str, Any]:

@@ -2,5 +2,6 @@
 
 from reticent.report.citations import cite
 from reticent.report.render import render_report, write_report
+from reticent.report.tables import latex_table, markdown_table
 
-__all__ = ["cite", "render_report", "write_report"]
+__all__ = ["cite", "latex_table", "markdown_table", "render_report", "write_report"]

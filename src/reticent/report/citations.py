@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reticent import __version__
-from reticent.records import RunFolder
+from reticent.records import RunFolder, Study
 
 _TOOL = f"""\
 @software{{reticent,
@@ -119,6 +119,58 @@ _BIAS_AWARE = """\
   archiveprefix = {arXiv}
 }"""
 
+_LANGEVIN = """\
+@misc{knolle2021langevin,
+  title  = {Differentially private training of neural networks with {Langevin} dynamics for calibrated predictive uncertainty},
+  author = {Knolle, Moritz and Ziller, Alexander and Usynin, Dmitrii and Braren, Rickmer and Makowski, Marcus R. and Rueckert, Daniel and Kaissis, Georgios},
+  year   = {2021},
+  eprint = {2107.04296},
+  archiveprefix = {arXiv}
+}"""  # noqa: E501
+
+_AT_SCALE = """\
+@misc{de2022unlocking,
+  title  = {Unlocking High-Accuracy Differentially Private Image Classification through Scale},
+  author = {De, Soham and Berrada, Leonard and Hayes, Jamie and Smith, Samuel L. and Balle, Borja},
+  year   = {2022},
+  eprint = {2204.13650},
+  archiveprefix = {arXiv}
+}"""
+
+_STANDARDISED = """\
+@misc{qiao2019micro,
+  title  = {Micro-Batch Training with Batch-Channel Normalization and Weight Standardization},
+  author = {Qiao, Siyuan and Wang, Huiyu and Liu, Chenxi and Shen, Wei and Yuille, Alan},
+  year   = {2019},
+  eprint = {1903.10520},
+  archiveprefix = {arXiv}
+}"""
+
+_AUTOMATIC = """\
+@inproceedings{bu2023automatic,
+  title     = {Automatic Clipping: Differentially Private Deep Learning Made Easier and Stronger},
+  author    = {Bu, Zhiqi and Wang, Yu-Xiang and Zha, Sheng and Karypis, George},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {36},
+  year      = {2023}
+}"""
+
+_LORA = """\
+@inproceedings{hu2022lora,
+  title     = {{LoRA}: Low-Rank Adaptation of Large Language Models},
+  author    = {Hu, Edward J. and others},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2022}
+}"""
+
+_BITFIT = """\
+@inproceedings{benzaken2022bitfit,
+  title     = {{BitFit}: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models},
+  author    = {Ben Zaken, Elad and Ravfogel, Shauli and Goldberg, Yoav},
+  booktitle = {Annual Meeting of the Association for Computational Linguistics},
+  year      = {2022}
+}"""
+
 _MEDMNIST = """\
 @article{yang2023medmnist,
   title   = {{MedMNIST} v2 -- A large-scale lightweight benchmark for {2D} and {3D} biomedical image classification},
@@ -154,8 +206,7 @@ def _entries(run: RunFolder) -> Iterator[str]:
             yield _SUBSAMPLED_ACCOUNTING
         if run.statement().sampling == "cyclic-poisson":
             yield from (_BANDED, _BANDED_TOEPLITZ)
-    if study.training.bias_aware:
-        yield _BIAS_AWARE
+    yield from _of_training(study)
     name = study.model.name
     if name in ("default", "smoothnet", "resnet9"):
         yield _GROUP_NORM
@@ -166,6 +217,20 @@ def _entries(run: RunFolder) -> Iterator[str]:
     if _is_medmnist(study.cohort.uri):
         yield _MEDMNIST
     yield _MONAI
+
+
+def _of_training(study: Study) -> Iterator[str]:
+    training, model = study.training, study.model
+    used = {
+        _BIAS_AWARE: training.bias_aware > 0,
+        _LANGEVIN: training.optimiser == "langevin",
+        _AT_SCALE: training.views > 1,
+        _AUTOMATIC: training.clipping == "automatic",
+        _STANDARDISED: model.standardise_weights,
+        _LORA: model.fine_tune == "lora",
+        _BITFIT: model.fine_tune == "biases",
+    }
+    yield from (entry for entry, is_used in used.items() if is_used)
 
 
 def _is_medmnist(uri: str) -> bool:

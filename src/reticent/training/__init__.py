@@ -12,6 +12,9 @@ from reticent.training.engine import (
 )
 from reticent.training.estimate import Cost, estimate
 from reticent.training.held_out import held_out_metrics
+from reticent.training.inspection import Inspection, inspect_model, public_gradients
+from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
+from reticent.training.network import new_network
 from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
@@ -19,6 +22,7 @@ from reticent.training.private_run import PrivateRun, Step
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
+from reticent.training.sweep import run_sweep, summary
 from reticent.training.task import Task
 from reticent.training.train import check_study, resume_training, train
 
@@ -27,6 +31,7 @@ __all__ = [
     "ClippedGrad",
     "ClippingBias",
     "Cost",
+    "Inspection",
     "Plan",
     "Predictor",
     "PreparedCohort",
@@ -36,19 +41,28 @@ __all__ = [
     "Ranks",
     "Step",
     "Task",
+    "at_temperature",
     "check_independence",
     "check_study",
     "chosen_strategies",
     "clipped_grad",
     "clipping_bias",
+    "effective_temperature",
     "estimate",
     "held_out_metrics",
+    "inspect_model",
     "join_ranks",
     "local_model",
     "make_plan",
+    "new_network",
     "outer_names",
+    "public_gradients",
     "resume_training",
+    "run_sweep",
+    "run_temperature",
     "strategy",
+    "summary",
     "train",
+    "uncertainty",
     "weak_delta",
 ]

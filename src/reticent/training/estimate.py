@@ -44,12 +44,15 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     task = Task(cohort.task, cohort.classes)
     model = check_study(study, cohort)
     batch = _made_up(task, data.channels, data.image_size)
-    cap = study.training.memory_mb * 2**20
+    training = study.training
+    cap = training.memory_mb * 2**20
     loss_fn = task.loss_fn()
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        clipped_grad(model, loss_fn, batch, max_norm=1.0, memory=cap)
+        clipped_grad(
+            model, loss_fn, batch, max_norm=1.0, clipping=training.clipping, memory=cap, ascent=training.bias_aware
+        )
         seconds.append(time.perf_counter() - began)
     privacy = study.privacy
     subjects = data.subjects("train")
@@ -57,14 +60,15 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     records = drawn / privacy.groups
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     each = footprint(model, loss_fn, batch)
-    at_once = min(each.at_once(cap, on_cpu=True), max(records, 1))
+    rows = records * training.views
+    at_once = min(each.at_once(cap, on_cpu=True), max(rows, 1))
     return Cost(
         subjects=len(subjects),
         exact=split_key is not None or all(entry.split is not None for entry in cohort.entries),
         records_per_step=records,
         image_size=data.image_size,
         parameters=parameters,
-        seconds=min(seconds) / _SAMPLE * records * privacy.steps,
+        seconds=min(seconds) / _SAMPLE * rows * privacy.steps,
         memory=round(at_once * each.each) + (privacy.groups - 1) * parameters * _EARLIER_NOISE_BYTES,
     )
 

@@ -38,8 +38,18 @@ def laid_out(images: Mapping[str, Tensor], memory_format: torch.memory_format) -
     return {name: x.contiguous(memory_format=memory_format) for name, x in images.items()}
 
 
+def differentiable(images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The images as leaves with a gradient, for an ordinary backward pass.
+
+    Otherwise PyTorch's GroupNorm would crash on channels-last inputs that need none: images, or what frozen layers make
+    of them.
+    """
+    return {name: x.detach().requires_grad_() for name, x in images.items()}
+
+
 def _seconds(model: nn.Module, images: Mapping[str, Tensor]) -> float:
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    leaves = differentiable(images)
+    wanted = [*leaves.values(), *(p for p in model.parameters() if p.requires_grad)]
     began = time.perf_counter()
-    torch.autograd.grad(forward(model, images).sum(), parameters, allow_unused=True)
+    torch.autograd.grad(forward(model, leaves).sum(), wanted, allow_unused=True)
     return time.perf_counter() - began

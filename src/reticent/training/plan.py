@@ -22,6 +22,7 @@ from reticent.accounting import (
 )
 from reticent.errors import InputError
 from reticent.records import Study
+from reticent.training.schedule_choice import with_chosen_schedule
 
 COUNT_NOISE_MULTIPLIER = 10.0
 """Noise on the class counts, if they are bought: a standard deviation of ten subjects."""
@@ -43,12 +44,26 @@ class Plan:
         return _mechanism(self.study, self.noise_multiplier, self.count_noise_multiplier)
 
 
+def expected_batch_size(study: Study, subjects: int) -> float:
+    """Expected subjects a step: as declared, else of so many training `subjects`."""
+    privacy = study.privacy
+    return privacy.batch_size or privacy.sampling_rate * subjects / privacy.groups
+
+
+def expected_subjects(study: Study, subjects: int) -> float:
+    """Training subjects as the declared batch size and the sampling rate imply them, else `subjects`."""
+    privacy = study.privacy
+    return expected_batch_size(study, subjects) * privacy.groups / privacy.sampling_rate
+
+
 def make_plan(study: Study) -> Plan:
-    """Calibrate the noise to the study's target.
+    """Calibrate the noise to the study's target; a study with `epochs` gets its steps and sampling rate first.
 
     Raises:
         InputError: the target cannot be reached; the message names the option and the range.
     """
+    if study.privacy.epochs is not None:
+        study = with_chosen_schedule(study, lambda made: make_plan(made).noise_multiplier or 0.0)
     privacy = study.privacy
     counted = study.training.class_weights == "counted"
     if privacy.non_private:

@@ -12,8 +12,9 @@ from reticent.data import Preprocessing, Record
 from reticent.errors import InputError
 from reticent.records import RunFolder
 from reticent.training.held_out import predict, segment
+from reticent.training.langevin import PosteriorMean, uncertainty
+from reticent.training.network import new_model
 from reticent.training.task import Task
-from reticent.training.train import new_model
 from reticent.training.weights import load_released
 
 
@@ -35,8 +36,8 @@ class Predictor:
             grey=study.cohort.grey,
         )
         bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
-        self._model = new_model(bare, self.task, state.inputs, state.image_size)
-        load_released(self._model, run.weights)
+        network = new_model(bare, self.task, state.inputs, state.image_size)
+        self._model = load_released(study, network, run.weights, self.task)
 
     @property
     def input_name(self) -> str:
@@ -49,10 +50,20 @@ class Predictor:
             raise InputError(f"the model takes several inputs ({', '.join(self._channels)}); predict on a cohort")
         return next(iter(self._channels))
 
-    def probabilities(self, inputs: Mapping[str, np.ndarray]) -> list[float]:
-        """Class probabilities of one record with inputs (C, ...)."""
-        logits = predict(self._model, self._prepared(inputs))
-        return self.task.probabilities(logits)[0].tolist()
+    def probabilities(self, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Class probabilities of one record with inputs (C, ...), by name.
+
+        Of posterior samples also the `entropy` of their mean and the `mutual_information` with the weights, in nats,
+        where each record has one class (see `uncertainty`).
+        """
+        prepared = self._prepared(inputs)
+        logits = predict(self._model, prepared)
+        named = dict(zip(self.task.classes, self.task.probabilities(logits)[0].tolist(), strict=True))
+        if not isinstance(self._model, PosteriorMean) or self.task.kind == "multi-label":
+            return named
+        with torch.no_grad():
+            entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
+        return named | {"entropy": float(entropy), "mutual_information": float(information)}
 
     def mask(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Label of every pixel or voxel of one record, on its own grid."""

@@ -28,8 +28,9 @@ from reticent.training.continuation import continue_run
 from reticent.training.cyclic_sampling import cyclic_sampler
 from reticent.training.engine import ClippedGrad
 from reticent.training.following import led_by_rank_zero, next_batch
+from reticent.training.langevin import at_temperature, run_temperature
 from reticent.training.noise import RandomSource, SeededSource, SystemSource
-from reticent.training.plan import Plan, make_plan
+from reticent.training.plan import Plan, expected_batch_size, expected_subjects, make_plan
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.ranks import ALONE, Ranks
@@ -136,6 +137,8 @@ class PrivateRun:
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
         _check_training(data, plan)
+        plan = at_temperature(plan, len(data.subjects("train")))
+        study = plan.study
         folder = RunFolder.create(out, study)
         run, session, fingerprint = new_run_id(), new_run_id(), data.fingerprint(site.pseudonym)
         try:
@@ -160,6 +163,7 @@ class PrivateRun:
                     count_noise_multiplier=plan.count_noise_multiplier,
                     class_weights=_class_weights(plan, data),
                     public_weights=public_weights(study),
+                    effective_temperature=run_temperature(plan, len(data.subjects("train"))),
                     ledger=str(ledger_path(ledger).resolve()),
                     anchors=anchors,
                 )
@@ -232,8 +236,12 @@ class PrivateRun:
     @property
     def batch_size(self) -> float:
         """Expected subjects per step: a constant, never the size of the batch drawn."""
-        privacy = self.plan.study.privacy
-        return privacy.batch_size or privacy.sampling_rate * len(self._subjects) / privacy.groups
+        return expected_batch_size(self.plan.study, len(self._subjects))
+
+    @property
+    def expected_subjects(self) -> float:
+        """Number of training subjects as far as it shapes the updates, see `expected_subjects`."""
+        return expected_subjects(self.plan.study, len(self._subjects))
 
     def steps(self) -> Iterator[Step]:
         """The steps that are left; each is durably spent before its batch is drawn."""

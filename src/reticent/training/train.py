@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from torch.utils._pytree import tree_map
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
-from reticent.models import add_scale_norm, build_model
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
-from reticent.training.averaging import MovingAverage
 from reticent.training.engine import LossFn, check_independence, clipped_grad, footprint, strategy
 from reticent.training.held_out import held_out_metrics
-from reticent.training.memory_format import fastest_format, laid_out, lay_out
+from reticent.training.learner import Learner, scheduled_ascent
+from reticent.training.memory_format import differentiable, fastest_format, laid_out, lay_out
+from reticent.training.network import new_model
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
 from reticent.training.prepared_cohort import PreparedCohort, Progress
@@ -28,10 +27,8 @@ from reticent.training.private_run import PrivateRun
 from reticent.training.ranks import join_ranks
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.task import Task, forward
-from reticent.training.weights import load_weights
 
 _CHECKPOINTS = 20
-_WARM_UP = 0.05
 
 
 def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan: Plan, progress: Progress) -> RunFolder:
@@ -52,24 +49,6 @@ def resume_training(folder: RunFolder, cohort: Cohort, *, ledger: Path | None, p
         check_study(folder.study(), cohort)
     with PrivateRun.resume(folder, cohort, ledger=ledger, progress=progress) as run:
         return _train(run, progress)
-
-
-def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> nn.Module:
-    """The study's network, with its public first weights if it names any."""
-    model = build_model(
-        study.model.name,
-        spatial_dims=len(image_size),
-        in_channels=sum(channels.values()),
-        out_channels=len(task.classes),
-        image_size=image_size,
-        segments=task.segments,
-        arguments=study.model.arguments,
-    )
-    if study.model.scale_norm:
-        model = add_scale_norm(model, torch.zeros(2, sum(channels.values()), *image_size))
-    if study.model.init_from is not None:
-        load_weights(model, study.model.init_from)
-    return model
 
 
 def check_study(study: Study, cohort: Cohort) -> nn.Module:
@@ -110,70 +89,50 @@ def _made_up_images(data: PreparedCohort) -> dict[str, Tensor]:
     return {name: torch.randn(2, channels, *data.image_size) for name, channels in data.channels.items()}
 
 
-def new_optimiser(study: Study, model: nn.Module) -> torch.optim.Optimizer:
-    """The study's optimiser; it sees privatised gradients only."""
-    training = study.training
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if training.optimiser == "sgd":
-        return torch.optim.SGD(parameters, training.learning_rate, momentum=0.9)
-    kinds = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}
-    return kinds[training.optimiser](parameters, training.learning_rate)
-
-
-def scheduled_rate(study: Study, step: int) -> float:
-    """Learning rate at a step: a function of the step's number alone."""
-    training = study.training
-    if training.schedule == "constant":
-        return training.learning_rate
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * step / study.privacy.steps))
-
-
-def scheduled_ascent(study: Study, step: int) -> float:
-    """The step of bias-aware minimisation at a step: it grows over the first 5 % of them."""
-    return study.training.bias_aware * min(1.0, (step + 1) / max(1.0, _WARM_UP * study.privacy.steps))
-
-
 def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     study = run.plan.study
     if study.privacy.seed is not None:
         torch.manual_seed(study.privacy.seed + run.ranks.rank)
     model = new_model(study, run.task, run.data.channels, run.data.image_size)
     share_weights(model, run.ranks)
-    loss_fn = run.task.loss_fn(run.state.class_weights)
-    optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
-    parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "average": average}
-    run.restore(**parts)
+    learner = Learner(study, model, run.expected_subjects)
+    run.restore(**learner.parts)
     layout = _choose_layout(model.train(), run)
-    every, memory = max(1, study.privacy.steps // _CHECKPOINTS), study.training.memory_mb * 2**20
+    _learn(run, learner, layout)
+    if not run.ranks.leads:
+        return run.folder
+    splits = held_out_metrics(learner.predicting(run.task), run.data, run.task)
+    twin = _twin(run, layout, progress) if study.training.twin else ()
+    run.finish(learner.released, Metrics(task=run.task.kind, splits=splits, twin=twin))
+    return run.folder
+
+
+def _learn(run: PrivateRun, learner: Learner, layout: torch.memory_format) -> None:
+    """The steps that are left, with checkpoints, the last one behind the last step or an interruption."""
+    study, model = run.plan.study, learner.model
+    training = study.training
+    loss_fn = run.task.loss_fn(run.state.class_weights)
+    every, memory = max(1, study.privacy.steps // _CHECKPOINTS), training.memory_mb * 2**20
     try:
         for step in run.steps():
-            _set_rate(optimiser, scheduled_rate(study, step.index))
             batch = _ready(study, step.batch, layout)
             if study.privacy.non_private:
-                _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
+                _plain_gradient(model, loss_fn, batch, run.batch_size * training.views, memory)
                 add_up_gradients(model, run.ranks)
             else:
                 with _plans(study):
                     gradients = clipped_grad(
-                        model, loss_fn, batch, max_norm=run.max_norm, units=step.units, memory=memory,
-                        ascent=scheduled_ascent(study, step.index),
+                        model, loss_fn, batch, max_norm=run.max_norm, units=step.units, clipping=training.clipping,
+                        views=training.views, memory=memory, ascent=scheduled_ascent(study, step.index),
                     )  # fmt: skip
                 step.privatise(model, gradients)
-            optimiser.step()
-            average.update(model)
+            learner.step(step.index)
             if (step.index + 1) % every == 0:
-                run.save(**parts)
+                run.save(**learner.parts)
     except (KeyboardInterrupt, RanksLostError):
-        run.save(**parts)
+        run.save(**learner.parts)
         raise
-    run.save(**parts)
-    if not run.ranks.leads:
-        return run.folder
-    model.load_state_dict(average.values)
-    splits = held_out_metrics(model, run.data, run.task)
-    twin = _twin(run, layout, progress) if study.training.twin else ()
-    run.finish(model.state_dict(), Metrics(task=run.task.kind, splits=splits, twin=twin))
-    return run.folder
+    run.save(**learner.parts)
 
 
 def _plans(study: Study) -> AbstractContextManager[None]:
@@ -193,22 +152,20 @@ def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> t
     study = run.plan.study
     model = new_model(study, run.task, run.data.channels, run.data.image_size).train()
     lay_out(model, layout)
-    loss_fn = run.task.loss_fn(run.state.class_weights)
-    optimiser, average = new_optimiser(study, model), MovingAverage(model, study.training.ema_decay)
+    loss_fn, learner = run.task.loss_fn(run.state.class_weights), Learner(study, model, run.expected_subjects)
     steps, source, memory = study.privacy.steps, SystemSource(), study.training.memory_mb * 2**20
     for index in range(steps):
-        _set_rate(optimiser, scheduled_rate(study, index))
         batch = _ready(study, run.data.batch(*run.sampler.draw(index, source)), layout)
-        _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
-        optimiser.step()
-        average.update(model)
+        _plain_gradient(model, loss_fn, batch, run.batch_size * study.training.views, memory)
+        learner.step(index)
         progress("Training the non-private twin", index + 1, steps)
-    model.load_state_dict(average.values)
-    return held_out_metrics(model, run.data, run.task)
+    return held_out_metrics(learner.predicting(run.task), run.data, run.task)
 
 
 def _ready(study: Study, batch: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
-    """A batch augmented and laid out as the study and the model want it."""
+    """A batch in as many views of each record as the study wants, augmented, and laid out as the model wants it."""
+    if study.training.views > 1:
+        batch = tree_map(lambda tensor: tensor.repeat_interleave(study.training.views, 0), batch)
     batch = augment(batch) if study.training.augment == "light" else batch
     return {**batch, "inputs": laid_out(batch["inputs"], layout)}
 
@@ -223,15 +180,11 @@ def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], ba
     at_once = first.at_once(memory, on_cpu=True)
     for start in range(0, records, at_once):
         rows = slice(start, start + at_once)
-        losses = loss_fn(model, _take(batch, rows))
+        part = _take(batch, rows)
+        losses = loss_fn(model, {**part, "inputs": differentiable(part["inputs"])})
         assert isinstance(losses, Tensor)
         (losses.sum() / batch_size).backward()
 
 
 def _take(value: Any, rows: slice) -> Any:
     return tree_map(lambda tensor: tensor[rows], value)
-
-
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from reticent.errors import InputError
 from reticent.records import Study, read_json
+from reticent.training.learner import predicting
+from reticent.training.task import Task
 
 
 def public_weights(study: Study) -> dict[str, str] | None:
@@ -47,14 +49,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(fitting, strict=False)
 
 
-def load_released(model: nn.Module, path: Path) -> None:
-    """Load a run's weights, all of them.
+def load_released(study: Study, model: nn.Module, path: Path, task: Task) -> nn.Module:
+    """The network that predicts with a run's weights, all of them.
 
     Raises:
         InputError: they are not this network's.
     """
     try:
-        model.load_state_dict(_read(path))
+        return predicting(study, model, _read(path), task)
     except RuntimeError as error:
         raise InputError(
             f"{path}: the weights do not fit the network that the study names: {str(error).splitlines()[-1].strip()}"

@@ -128,18 +128,23 @@ class ConvolutionFactors:
         stride, dilation = self.geometry.stride[0], self.geometry.dilation[0]
         reach = stride * (self.g.shape[2] - 1) + 1
 
-        def fill(into: Tensor, x: Tensor, g: Tensor) -> None:
-            patches = self._unfolded_behind(x)
+        def fill(into: Tensor, patches: Tensor, g: Tensor) -> None:
             outputs = g.flatten(2).transpose(0, 1).flatten(1)
-            for place, part in enumerate(into):
-                start = place * dilation
+            for part, start in zip(into, starts, strict=True):
                 window = patches[:, start : start + reach : stride]
                 product(outputs, window.reshape(-1, part.shape[1]), out=part)
 
         outputs, channels = self.weight.shape[:2]
+        starts = [place * dilation for place in range(first)]
         made = empty((len(self.units), first, outputs, prod(others) * channels), self.weight)
-        for some in for_each_unit(fill, self.x, self.g, self.units, made):
-            yield some.unflatten(3, (*others, channels)).movedim((2, -1), (1, 2))
+        bytes_each = self._padded[0] * prod(self.g.shape[3:]) * made[0, 0, 0].nbytes * max(self.units.counts)
+        at_once = max(torch.get_num_threads(), CHUNK_BYTES // (bytes_each + self.weight.nbytes))
+        for begin in range(0, len(self.units), at_once):
+            units = slice(begin, begin + at_once)
+            rows = slice(*self._rows(units))
+            patches, chosen = self._unfolded_behind(self.x[rows]), Units(self.units.counts[units])
+            for some in for_each_unit(fill, patches, self.g[rows], chosen, made[units]):
+                yield some.unflatten(3, (*others, channels)).movedim((2, -1), (1, 2))
 
     def _unfolded_behind(self, x: Tensor) -> Tensor:
         """Inputs (rows, C, *S), padded, with all that the kernel meets on the axes behind the first one.

@@ -1,0 +1,100 @@
+"""`reticent inspect`: what in a network hurts private training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reticent.cli.console import console
+from reticent.errors import InputError
+
+if TYPE_CHECKING:
+    from reticent.training import ClippingBias, Inspection
+
+_RECORDS = 64
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="As for `reticent train --model`.")],
+    on: Annotated[
+        str | None,
+        typer.Option(help="PUBLIC cohort, declared so by naming it: measures gradients on 64 of its images."),
+    ] = None,
+    image_size: Annotated[str, typer.Option(help="Pixels, as 64 or 32x48x32; a cohort's own if --on.")] = "32x32",
+    channels: Annotated[int, typer.Option(min=1, help="Of the images; a cohort's own if --on.")] = 1,
+    classes: Annotated[int, typer.Option(min=2, help="Outputs; a cohort's own if --on.")] = 2,
+    model_argument: Annotated[list[str] | None, typer.Option(help="Argument of the network, as width=32.")] = None,
+    scale_norm: Annotated[bool, typer.Option("--scale-norm", help="As for `train`.")] = False,
+    noise_multiplier: Annotated[float, typer.Option(help="Noise std / clip norm, for signal to noise.")] = 1.0,
+    max_norm: Annotated[float, typer.Option(help="Clip norm.")] = 1.0,
+    batch_size: Annotated[float, typer.Option(help="Expected subjects per step.")] = 256.0,
+) -> None:
+    """Show what in a network hurts under differential privacy, and with --on its signal to noise layer by layer.
+
+    Nothing is charged: without --on no image is read, and --on is for public images alone.
+
+    Example: reticent inspect monai:DenseNet121 --image-size 64x64
+    """
+    import torch
+
+    from reticent.cli.train_options import pairs
+    from reticent.records import ModelOptions
+    from reticent.training import inspect_model, new_network, public_gradients
+
+    options = ModelOptions(name=model, arguments=pairs("model_argument", model_argument or ()), scale_norm=scale_norm)
+    if on is None:
+        size = _size(image_size)
+        if len(size) not in (2, 3):
+            raise InputError(f"--image-size {image_size}: give two or three numbers, as 64x64")
+        _print(model, inspect_model(new_network(options, channels, classes, size), torch.randn(2, channels, *size)))
+        return
+    from reticent.data import open_cohort
+
+    found = public_gradients(
+        options, open_cohort(on, unit="record", strict=False, hashed=False), _RECORDS,
+        noise_multiplier=noise_multiplier, max_norm=max_norm, batch_size=batch_size,
+    )  # fmt: skip
+    _print(model, found[0])
+    _print_gradients(found[1], noise_multiplier, max_norm, batch_size)
+
+
+def _size(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise InputError(f"--image-size {text!r}: write it as 64x64 or 32x48x32") from None
+
+
+def _print(name: str, found: Inspection) -> None:
+    from rich.table import Table
+
+    norms = ", ".join(f"{count} {kind}" for kind, count in found.norms.items()) or "none"
+    console.print(
+        f"{name}: {found.parameters:,} parameters, {found.weight_layers} layers with weights, norms: {norms}. "
+        f"The noise on a step has {found.parameters**0.5:,.0f} times the norm that it has on one number.",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    if not found.findings:
+        console.print("Nothing is found that private training suffers from.")
+        return
+    table = Table("where", "problem", "remedy", title="Under differential privacy", title_justify="left")
+    for finding in found.findings:
+        table.add_row(finding.where, finding.problem, finding.remedy)
+    console.print(table)
+
+
+def _print_gradients(found: ClippingBias, noise_multiplier: float, max_norm: float, batch_size: float) -> None:
+    from rich.table import Table
+
+    console.print(
+        f"On {found.units} public images with first weights: {100 * found.clipped:.0f} % are clipped at {max_norm:g} "
+        f"(mean norm {found.mean_norm:.3g}); clipping turns the mean gradient by a cosine of {found.cosine:.3f} and "
+        f"leaves out {100 * found.relative:.0f} % of it.",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    title = f"Signal to noise of one step (noise multiplier {noise_multiplier:g}, batch {batch_size:g})"
+    table = Table("parameter", "signal / noise", title=title, title_justify="left")
+    for name, value in found.signal.items():
+        table.add_row(name or "all", f"{value:.3g}")
+    console.print(table)

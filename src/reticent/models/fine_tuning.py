@@ -1,0 +1,122 @@
+"""Which parameters of a pre-trained network are trained: all, the head, biases, or low-rank additions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reticent.errors import InputError
+
+_FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class LowRankLinear(nn.Linear):
+    r""":math:`W x + B A x` with A (r, k), B (p, r) trained, B zero at first (Hu et al. 2022)."""
+
+    lora_down: nn.Parameter
+    lora_up: nn.Parameter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (..., p)."""
+        return super().forward(x) + F.linear(F.linear(x, self.lora_down), self.lora_up)
+
+
+class _LowRankConvolution:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """The convolution, plus one to r channels followed by one of kernel 1."""
+        convolve = _FUNCTIONS[self.weight.ndim - 2]
+        narrow = convolve(x, self.lora_down, None, self.stride, self.padding, self.dilation)
+        result: Tensor = self._conv_forward(x, self.weight, self.bias) + convolve(narrow, self.lora_up)
+        return result
+
+
+class LowRankConv1d(_LowRankConvolution, nn.Conv1d):
+    """`nn.Conv1d` with a low-rank addition."""
+
+
+class LowRankConv2d(_LowRankConvolution, nn.Conv2d):
+    """`nn.Conv2d` with a low-rank addition."""
+
+
+class LowRankConv3d(_LowRankConvolution, nn.Conv3d):
+    """`nn.Conv3d` with a low-rank addition."""
+
+
+_KINDS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: LowRankLinear,
+    nn.Conv1d: LowRankConv1d,
+    nn.Conv2d: LowRankConv2d,
+    nn.Conv3d: LowRankConv3d,
+}
+
+
+def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
+    """Freeze what is not trained; the head, the last layer that the forward pass calls, always is.
+
+    | what | trained beside the head |
+    |---|---|
+    | all | everything |
+    | last | nothing |
+    | biases | every bias, of normalisation layers too (Ben Zaken et al. 2022) |
+    | lora | additions of `rank`, zero at first, to linear layers and plain convolutions (Hu et al. 2022) |
+
+    Args:
+        image: an example input (n, C, ...), to find the head.
+
+    Raises:
+        InputError: the network calls no layer with parameters, or `what` finds nothing beside the head.
+    """
+    if what == "all":
+        return
+    head = _last_called(model, image)
+    model.requires_grad_(False)
+    if what == "biases":
+        found = [p for name, p in model.named_parameters() if name.rpartition(".")[2].endswith("bias")]
+    elif what == "lora":
+        found = [p for m in list(model.modules()) if m is not head and _is_plain(m) for p in _add_low_rank(m, rank)]
+    else:
+        found = []
+    if what != "last" and not found:
+        raise InputError(f"{type(model).__name__} has nothing that --fine-tune {what} could train; use last or all")
+    for parameter in (*found, *head.parameters()):
+        parameter.requires_grad_(True)
+
+
+def _last_called(model: nn.Module, image: Tensor) -> nn.Module:
+    called: list[nn.Module] = []
+    owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    handles = [module.register_forward_hook(lambda own, *_: called.append(own)) for module in owners]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+    if not called:
+        raise InputError(f"{type(model).__name__} calls no layer that holds parameters; leave out --fine-tune")
+    return called[-1]
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether an addition of the same geometry can stand beside the layer."""
+    return (
+        type(layer) in _KINDS
+        and getattr(layer, "groups", 1) == 1
+        and getattr(layer, "padding_mode", "zeros") == "zeros"
+    )
+
+
+def _add_low_rank(layer: nn.Module, rank: int) -> list[nn.Parameter]:
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    down = weight.new_empty(rank, *weight.shape[1:])
+    nn.init.kaiming_uniform_(down, a=5**0.5)  # as PyTorch draws the layer itself
+    up = weight.new_zeros(weight.shape[0], rank, *[1] * (weight.ndim - 2))
+    layer.__class__ = _KINDS[type(layer)]
+    layer.lora_down, layer.lora_up = nn.Parameter(down), nn.Parameter(up)
+    return [layer.lora_down, layer.lora_up]

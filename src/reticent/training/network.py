@@ -1,0 +1,42 @@
+"""The network that a study's options describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from reticent.models import add_scale_norm, build_model, fine_tune, standardise_weights
+from reticent.records import ModelOptions, Study
+from reticent.training.task import Task
+from reticent.training.weights import load_weights
+
+
+def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> nn.Module:
+    """The study's network, with its public first weights if it names any."""
+    return new_network(study.model, sum(channels.values()), len(task.classes), image_size, segments=task.segments)
+
+
+def new_network(
+    options: ModelOptions, channels: int, outputs: int, image_size: Sequence[int], *, segments: bool = False
+) -> nn.Module:
+    """A network for images (n, channels, *image_size), with what the options add to it and freeze of it."""
+    model = build_model(
+        options.name,
+        spatial_dims=len(image_size),
+        in_channels=channels,
+        out_channels=outputs,
+        image_size=image_size,
+        segments=segments,
+        arguments=options.arguments,
+    )
+    image = torch.zeros(2, channels, *image_size)
+    if options.scale_norm:
+        model = add_scale_norm(model, image)
+    if options.standardise_weights:
+        standardise_weights(model)
+    if options.init_from is not None:
+        load_weights(model, options.init_from)
+    fine_tune(model, options.fine_tune, image, options.lora_rank)
+    return model

@@ -1,0 +1,190 @@
+"""Runs of a sweep: each an ordinary run with its folder and ledger entry, several at a time, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from reticent.data import Cohort, open_cohort
+from reticent.errors import InputError
+from reticent.records import CohortOptions, RunFolder, Study, Sweep, make_study, write_file, write_json
+from reticent.training.plan import make_plan
+from reticent.training.train import check_study, resume_training, train
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run to be done, small enough to be sent to another machine."""
+
+    study: dict[str, Any]
+    path: Path
+    ledger: Path | None
+    threads: int
+
+
+def run_sweep(
+    sweep: Sweep, out: Path, *, ledger: Path | None, jobs: int, backend: str, progress: Callable[[int, int], None]
+) -> pd.DataFrame:
+    """Do every run that is not done yet and return one row for each run and split.
+
+    The rows are also in `out/results.parquet`, the runs in `out/runs/`. A sweep that was interrupted goes on where it
+    is called again with the same studies.
+
+    Args:
+        backend: of joblib: "loky" for processes of this machine, or one that a cluster's library has registered.
+
+    Raises:
+        InputError: a study does not fit its cohort (nothing was charged then); `out` holds another sweep; or runs
+            failed, of which the others are done.
+    """
+    for configuration in sweep.configurations:
+        check_study(configuration.study, _cohort(_cohort_key(configuration.study)))
+        make_plan(configuration.study)
+    _claim(out, sweep)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    planned = [
+        _Job(_repeated(c.study, repeat).model_dump(mode="json"), out / "runs" / f"{n:03d}-{repeat}", ledger, threads)
+        for n, c in enumerate(sweep.configurations)
+        for repeat in range(sweep.repeats)
+    ]
+    with joblib.parallel_config(backend, n_jobs=jobs):
+        ended = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_run)(job) for job in planned)
+        errors = []
+        for done, error in enumerate(ended, 1):
+            errors += [error] if error else []
+            progress(done, len(planned))
+    if errors:
+        raise InputError(f"{len(errors)} of {len(planned)} runs failed, the first with: {errors[0]}")
+    results = pd.DataFrame(_rows(sweep, [job.path for job in planned]))
+    write_file(out / "results.parquet", results.to_parquet)
+    return results
+
+
+def summary(results: pd.DataFrame, split: str, metric: str) -> pd.DataFrame:
+    """Mean of a metric over the repeats of each configuration, and its difference from the first, with 95 % intervals.
+
+    Student's t for the mean and Welch's for the difference: they cover what varies between runs (noise, batches, first
+    weights), not which patients were held out.
+
+    Raises:
+        InputError: the results have no such split or metric.
+    """
+    chosen = results[results["split"] == split]
+    if metric not in results or chosen[metric].isna().all():
+        raise InputError(f"the runs have no {metric!r} on the split {split!r}")
+    groups = {str(name): own[metric].to_numpy() for name, own in chosen.groupby("configuration", sort=False)}
+    first = next(iter(groups.values()))
+    rows = []
+    for name, values in groups.items():
+        low, high = _interval(stats.ttest_1samp(values, 0.0)) if len(values) > 1 else (np.nan, np.nan)
+        row = {"configuration": name, "runs": len(values), "mean": values.mean(), "low": low, "high": high}
+        if values is not first:
+            row["difference"] = values.mean() - first.mean()
+            if min(len(values), len(first)) > 1:
+                row["difference low"], row["difference high"] = _interval(
+                    stats.ttest_ind(values, first, equal_var=False)
+                )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _interval(test: Any) -> tuple[float, float]:
+    found = test.confidence_interval(_CONFIDENCE)
+    return float(found.low), float(found.high)
+
+
+def _claim(out: Path, sweep: Sweep) -> None:
+    """Make the folder, or recognise it as this sweep's; more repeats may be asked for later."""
+    record = {"configurations": [c.study.model_dump(mode="json") for c in sweep.configurations]}
+    written = out / "sweep.json"
+    if written.exists():
+        if json.loads(written.read_text(encoding="utf-8")) != json.loads(json.dumps(record)):
+            raise InputError(f"{out}: holds a sweep of other studies; choose another --out")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: exists already; choose another --out")
+    (out / "runs").mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_json(written, record)
+
+
+def _repeated(study: Study, repeat: int) -> Study:
+    """The study of a repeat: a seed, which is for tests, moves on; without one every run differs anyway."""
+    if study.privacy.seed is None:
+        return study
+    return study.model_copy(update={"privacy": study.privacy.model_copy(update={"seed": study.privacy.seed + repeat})})
+
+
+def _run(job: _Job) -> str | None:
+    """Start, continue or skip one run; the error that ended it, if one did."""
+    warnings.simplefilter("ignore")  # each would be repeated by every run
+    torch.set_num_threads(job.threads)
+    study = make_study(job.study)
+    try:
+        if (job.path / "private" / "run.json").is_file():
+            folder = RunFolder.open(job.path, finished=False)
+            if folder.state().status != "finished":
+                resume_training(folder, _cohort(_cohort_key(study)), ledger=job.ledger, progress=_quiet)
+            return None
+        shutil.rmtree(job.path, ignore_errors=True)  # killed before its first step: what it reserved stays charged
+        began = time.perf_counter()
+        folder = train(
+            study, _cohort(_cohort_key(study)), job.path, ledger=job.ledger, plan=make_plan(study), progress=_quiet
+        )
+        write_json(folder.private / "seconds.json", time.perf_counter() - began)
+    except InputError as error:
+        return f"{job.path.name}: {error}"
+    return None
+
+
+def _quiet(stage: str, done: int, total: int) -> None:
+    """One bar counts runs; their steps are not shown."""
+
+
+def _rows(sweep: Sweep, paths: list[Path]) -> Iterator[dict[str, Any]]:
+    named = [c for c in sweep.configurations for _ in range(sweep.repeats)]
+    for place, (configuration, path) in enumerate(zip(named, paths, strict=True)):
+        folder = RunFolder(path)
+        statement, timed = folder.statement(), folder.private / "seconds.json"
+        row = {
+            "configuration": configuration.name,
+            "variant": configuration.variant,
+            **{
+                name: value if isinstance(value, int | float) else str(value)
+                for name, value in configuration.options.items()
+            },
+            "repeat": place % sweep.repeats,
+            "run": statement.run,
+            "epsilon": statement.epsilon.upper,
+            "delta": statement.delta,
+            "mu": statement.mu.upper,
+            "seconds": json.loads(timed.read_text()) if timed.exists() else None,
+        }
+        for split in folder.metrics().splits:
+            yield {**row, "split": split.split, **{name: m.value for name, m in split.metrics.items()}}
+
+
+def _cohort_key(study: Study) -> str:
+    return study.cohort.model_dump_json()
+
+
+@lru_cache(maxsize=2)
+def _cohort(options: str) -> Cohort:
+    """Opened once by each process."""
+    chosen = CohortOptions.model_validate_json(options)
+    return open_cohort(chosen.uri, columns=chosen.columns, labels=chosen.labels, unit=chosen.unit)
