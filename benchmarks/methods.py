@@ -59,8 +59,8 @@ def medmnist(data: Path, _: Path) -> dict[str, Any]:
 
 
 def kermany(data: Path, _: Path) -> dict[str, Any]:
-    """Chest X-rays by patient."""
-    return {"uri": str(data / "kermany_cxr" / "manifest.csv")}
+    """Chest X-rays by patient, at 32 x 32: at 64 x 64 all methods come too close to 1."""
+    return {"uri": str(data / "kermany_cxr" / "manifest.csv"), "image_size": [32]}
 
 
 def cifar(data: Path, folder: Path) -> dict[str, Any]:
