@@ -15,6 +15,7 @@ from reticent.training.held_out import held_out_metrics
 from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
+from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
 from reticent.training.private_run import PrivateRun, Step
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
@@ -30,13 +31,16 @@ __all__ = [
     "Plan",
     "Predictor",
     "PreparedCohort",
+    "PrivateActivation",
     "PrivateRun",
     "PrivateTensor",
     "Progress",
     "Ranks",
     "Step",
     "Task",
+    "bound_records",
     "check_independence",
+    "check_private_activations",
     "check_study",
     "chosen_strategies",
     "clipped_grad",
