@@ -11,11 +11,13 @@ from reticent.training.engine import (
     strategy,
 )
 from reticent.training.estimate import Cost, estimate
+from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.held_out import held_out_metrics
 from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
+from reticent.training.private_features import PrivateFeatures, private_features_mechanism, privatise_features
 from reticent.training.private_run import PrivateRun, Step
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
@@ -28,10 +30,12 @@ __all__ = [
     "ClippedGrad",
     "ClippingBias",
     "Cost",
+    "FrozenFeatures",
     "Plan",
     "Predictor",
     "PreparedCohort",
     "PrivateActivation",
+    "PrivateFeatures",
     "PrivateRun",
     "PrivateTensor",
     "Progress",
@@ -51,6 +55,8 @@ __all__ = [
     "local_model",
     "make_plan",
     "outer_names",
+    "private_features_mechanism",
+    "privatise_features",
     "resume_training",
     "strategy",
     "train",
