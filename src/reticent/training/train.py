@@ -19,6 +19,8 @@ from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
 from reticent.training.averaging import MovingAverage
 from reticent.training.engine import LossFn, check_independence, clipped_grad, footprint, strategy
+from reticent.training.feature_release import release_features
+from reticent.training.frozen_features import DIMENSION, feature_classifier
 from reticent.training.held_out import held_out_metrics
 from reticent.training.memory_format import fastest_format, laid_out, lay_out
 from reticent.training.noise import SystemSource
@@ -69,6 +71,8 @@ def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tu
         model = add_scale_norm(model, torch.zeros(2, sum(channels.values()), *image_size))
     if study.model.init_from is not None:
         load_weights(model, study.model.init_from)
+    if study.privacy.private_activations:
+        return feature_classifier(model, study.privacy.feature_dimension or DIMENSION, study.privacy.max_norm)
     return model
 
 
@@ -79,13 +83,17 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         InputError: the options do not fit the cohort; or the network cannot be built, does not take the images, gives
             outputs of another shape than the task needs, has nothing to train, or couples patients.
     """
+    if study.privacy.private_activations:
+        _require_linear_head(study, cohort)
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = Task(cohort.task, cohort.classes)
     model = new_model(study, task, data.channels, data.image_size).train()
     made_up = _made_up_images(data)
     size = " x ".join(map(str, data.image_size))
     try:
-        check_independence(model, made_up, forward)
+        check_independence(
+            model.get_submodule("features") if study.privacy.private_activations else model, made_up, forward
+        )
         with torch.no_grad():
             found = tuple(forward(model, made_up).shape)
     except InputError:
@@ -104,6 +112,17 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError(f"model {study.model.name!r} has no trainable parameter; set requires_grad on some")
     return model
+
+
+def _require_linear_head(study: Study, cohort: Cohort) -> None:
+    if study.privacy.label_epsilon and cohort.task == "multi-label":
+        raise InputError("--label-epsilon randomises one class of a patient; with several labels leave it out")
+    if cohort.task == "segmentation":
+        raise InputError("--private-activations trains a linear head on features of whole images, which gives no masks")
+    if join_ranks().size > 1:
+        raise InputError(
+            "--private-activations trains a linear head, for which one process suffices; leave out torchrun"
+        )
 
 
 def _made_up_images(data: PreparedCohort) -> dict[str, Tensor]:
@@ -144,12 +163,15 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "average": average}
     run.restore(**parts)
     layout = _choose_layout(model.train(), run)
+    release = release_features(run, model, progress) if study.privacy.private_activations else None
     every, memory = max(1, study.privacy.steps // _CHECKPOINTS), study.training.memory_mb * 2**20
     try:
         for step in run.steps():
             _set_rate(optimiser, scheduled_rate(study, step.index))
-            batch = _ready(study, step.batch, layout)
-            if study.privacy.non_private:
+            batch = _ready(study, step.batch, layout) if release is None else release.batch(step.records)
+            if release is not None:
+                _plain_gradient(model.get_submodule("head"), loss_fn, batch, run.batch_size, memory)
+            elif study.privacy.non_private:
                 _plain_gradient(model, loss_fn, batch, run.batch_size, memory)
                 add_up_gradients(model, run.ranks)
             else:
