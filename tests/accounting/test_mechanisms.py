@@ -20,6 +20,8 @@ from reticent.accounting import (
     FixedSizeGaussian,
     Gaussian,
     Laplace,
+    LocalGaussian,
+    LocalRandomisedResponse,
     Masses,
     RandomisedResponse,
     Release,
@@ -43,10 +45,13 @@ ALL = [
     Laplace(2.0, 0.2, 5),
     DiscreteGaussian(2.5, 2, 0.3, 5),
     RandomisedResponse(0.7, 3, 0.5, 4),
+    LocalGaussian(2.5, 3),
+    LocalRandomisedResponse(0.7, 3, 2),
     DiscreteLoss((-0.5, 0.1, 0.6), (0.2, 0.3, 0.4), 0.1, 2),
     Repetition(Laplace(3.0), 4),
     WorstOf((SubsampledGaussian(1.0, 0.05, 20), SubsampledGaussian(1.0, 0.1, 5))),
     Composition((Laplace(3.0), SubsampledGaussian(2.0, 0.1, 10), RandomisedResponse(0.3))),
+    Composition((LocalGaussian(2.0), LocalRandomisedResponse(0.3, 4))),
 ]
 
 

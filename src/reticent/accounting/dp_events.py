@@ -11,6 +11,7 @@ from reticent.accounting.mechanisms import (
     FixedSizeGaussian,
     Gaussian,
     Laplace,
+    LocalGaussian,
     Mechanism,
     Repetition,
     SubsampledGaussian,
@@ -70,6 +71,8 @@ def to_dp_event(mechanism: Mechanism) -> DpEvent:
             plain = dp.GaussianDpEvent(mechanism.noise_multiplier / 2)
             one = dp.SampledWithoutReplacementDpEvent(mechanism.population, mechanism.sample_size, plain)
             return _repeated(one, mechanism.steps)
+        case LocalGaussian():
+            return _repeated(dp.GaussianDpEvent(mechanism.noise_multiplier / 2), mechanism.steps)
         case Laplace():
             plain = dp.LaplaceDpEvent(mechanism.noise_multiplier)
             one = plain if mechanism.sampling_rate == 1 else dp.PoissonSampledDpEvent(mechanism.sampling_rate, plain)

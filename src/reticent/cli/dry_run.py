@@ -19,8 +19,9 @@ def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
     from reticent.governance import Ledger
     from reticent.records import privacy_numbers
     from reticent.training import at_temperature, estimate, make_plan, run_temperature, weak_delta
+    from reticent.training.frozen_features import DIMENSION
 
-    plan = make_plan(study)
+    plan = make_plan(study, len(cohort.classes))
     study = plan.study
     key = None
     if ledger.exists():
@@ -39,6 +40,9 @@ def show_dry_run(study: Study, cohort: Cohort, ledger: Path) -> None:
         "steps": f"{privacy.steps:,}",
         "sampling rate": f"{privacy.sampling_rate:g}{turns}, about {cost.records_per_step:.0f} images a step",
     }
+    if privacy.private_activations:
+        randomised = f"randomised, epsilon {privacy.label_epsilon:g}" if privacy.label_epsilon else "public"
+        rows["released once"] = f"{privacy.feature_dimension or DIMENSION} features an image; labels: {randomised}"
     if plan.noise_multiplier is None:
         rows["privacy"] = "none (--non-private)"
     else:

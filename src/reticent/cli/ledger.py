@@ -11,6 +11,7 @@ from reticent.cli.console import console, print_json
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
+    from reticent.accounting import Mechanism
     from reticent.governance import Entry, Ledger
 
 
@@ -42,7 +43,7 @@ def command(
         {
             "subjects": group.subjects,
             "runs": list(group.runs),
-            **({"unit": group.mechanism.unit, **_spent(group.mechanism, delta)} if group.mechanism is not None else {}),
+            **({} if group.mechanism is None else _circumstances(group.mechanism) | _spent(group.mechanism, delta)),
         }
         for group in spending
     ]
@@ -55,7 +56,7 @@ def command(
 
 
 def _one_subject(site: Ledger, subject: str, delta: float, *, erase: bool) -> None:
-    runs, spent = site.runs(subject), site.spent(subject)
+    runs, spent = site.runs(subject), site.spent_by_relation(subject)
     if not runs:
         raise InputError(f"{subject!r} is in no row of the ledger; subjects are named as in their cohort")
     if erase:
@@ -65,11 +66,19 @@ def _one_subject(site: Ledger, subject: str, delta: float, *, erase: bool) -> No
         )
         console.print("its pseudonym in private/subjects.csv; their models are as they were:")
     else:
-        figures = _spent(spent, delta) if spent is not None else {"spent": "nothing"}
-        console.print(
-            ", ".join(f"{name} {value}" for name, value in figures.items()) + f" (delta {delta:g}), in the runs:"
-        )
+        several = len(spent) > 1
+        texts = [
+            ", ".join(f"{name} {value}" for name, value in _spent(composed, delta).items())
+            + f" under {composed.neighbouring_relation}" * several
+            for composed in spent
+        ]
+        apart = " (which do not add up)" * several
+        console.print(("; ".join(texts) or "spent nothing") + apart + f" (delta {delta:g}), in the runs:")
     console.print("\n".join(runs), highlight=False)
+
+
+def _circumstances(mechanism: Mechanism) -> dict[str, str]:
+    return {"unit": mechanism.unit, "neighbouring_relation": mechanism.neighbouring_relation}
 
 
 def _spent(mechanism: object, delta: float) -> dict[str, str]:
@@ -98,7 +107,8 @@ def _print(path: Path, entries: list, shown: list[dict], anchors: int, delta: fl
     for group in shown:
         numbers = [group.get(name, "0") for name in ("epsilon", "mu", "advantage")]
         table.add_row(
-            f"{group['subjects']} {group.get('unit', 'subject')}s",
+            f"{group['subjects']} {group.get('unit', 'subject')}s"
+            + ", replace-one" * (group.get("neighbouring_relation") == "replace-one"),
             ", ".join(run[:8] for run in group["runs"]),
             *numbers,
         )
@@ -119,6 +129,12 @@ def _mechanism(entry: Entry) -> str:
 def _constants(mechanism: dict[str, Any]) -> list[str]:
     if "mechanisms" in mechanism:
         return [text for part in mechanism["mechanisms"] for text in _constants(part)]
-    names = {"noise_multiplier": "noise", "sampling_rate": "rate", "bands": "bands", "steps": "steps"}
+    names = {
+        "epsilon": "epsilon",
+        "noise_multiplier": "noise",
+        "sampling_rate": "rate",
+        "bands": "bands",
+        "steps": "steps",
+    }
     values = [f"{short} {mechanism[name]:.4g}" for name, short in names.items() if name in mechanism]
     return [", ".join(values) or mechanism["type"]]

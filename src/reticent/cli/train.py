@@ -67,6 +67,20 @@ def command(
     batch_size: Annotated[
         float | None, Option(help="Expected subjects per step, declared as a constant.", rich_help_panel=_STUDY)
     ] = None,
+    private_activations: Annotated[
+        bool,
+        Option(
+            "--private-activations",
+            help="Noise once on features of the frozen --init-from network; trains its last layer.",
+            rich_help_panel=_STUDY,
+        ),
+    ] = False,
+    feature_dimension: Annotated[
+        int | None, Option(help="Features left of an image for it (32).", rich_help_panel=_STUDY)
+    ] = None,
+    label_epsilon: Annotated[
+        float | None, Option(help="Randomised response to its labels (none: they are public).", rich_help_panel=_STUDY)
+    ] = None,
     budget: Annotated[
         str | None,
         Option(help="Refuse what exceeds it over all jobs: mu=2 or epsilon=8,delta=1e-5.", rich_help_panel=_STUDY),
@@ -230,7 +244,7 @@ def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) 
     from reticent.records import default_run_path
     from reticent.training import make_plan, train
 
-    plan = on_rank_zero(lambda: make_plan(study))
+    plan = on_rank_zero(lambda: make_plan(study, len(cohort.classes)))
     path = out or default_run_path(cohort.name)
     if cohort.citation:
         console.print(f"Cohort {cohort.name} ({cohort.licence}): {cohort.citation}", highlight=False, style="dim")

@@ -19,7 +19,8 @@ _PLACES = {
         name: ("privacy", name)
         for name in (
             "epsilon", "delta", "mu", "advantage", "noise_multiplier", "non_private", "noise", "bands",
-            "sampling_rate", "steps", "epochs", "max_norm", "max_records_per_subject", "batch_size", "budget", "seed",
+            "sampling_rate", "steps", "epochs", "max_norm", "max_records_per_subject", "batch_size",
+            "private_activations", "feature_dimension", "label_epsilon", "budget", "seed",
         )
     },
     "model": ("model", "name"),

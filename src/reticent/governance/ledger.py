@@ -18,7 +18,7 @@ from reticent.errors import InputError
 from reticent.governance.budget import Budget
 from reticent.governance.chain import GENESIS, SALT_BYTES, Entry, commit, entry_hash, verify_chain
 from reticent.governance.pseudonym import SiteKey, key_path, make_key, read_key
-from reticent.governance.spending import Spending, compose, effective_mechanisms, histories, require_room
+from reticent.governance.spending import Spending, by_relation, compose, effective_mechanisms, histories, require_room
 
 SCHEMA = 1
 APPLICATION_ID = 0x52544C31
@@ -229,11 +229,25 @@ class Ledger:
         return len(erased)
 
     def spent(self, subject: str) -> Composition | None:
-        """Everything one subject was exposed to; None if nothing."""
+        """Everything one subject was exposed to; None if nothing.
+
+        Raises:
+            InputError: under several neighbouring relations, which do not compose; see `spent_by_relation`.
+        """
+        mechanisms, history = self._history(subject)
+        return compose(history, mechanisms)
+
+    def spent_by_relation(self, subject: str) -> list[Composition]:
+        """Everything one subject was exposed to, one composition for each neighbouring relation."""
+        mechanisms, history = self._history(subject)
+        parts = (compose(part, mechanisms) for part in by_relation(history, mechanisms).values())
+        return [part for part in parts if part is not None]
+
+    def _history(self, subject: str) -> tuple[dict[int, Mechanism | None], tuple[int, ...]]:
         with self._transaction():
             mechanisms = effective_mechanisms(verify_chain(self._connection, self._chain_key))
             (history,) = histories(self._connection, [self.pseudonym(subject)])
-        return compose(history, mechanisms)
+        return mechanisms, history
 
     def runs(self, subject: str) -> list[str]:
         """The runs that a subject was reserved for."""
@@ -243,14 +257,15 @@ class Ledger:
         return [entries[number - 1].run for history in counts for number in history]
 
     def spending(self) -> list[Spending]:
-        """Groups of subjects with the same history, the largest first."""
+        """Groups of subjects with the same history, the largest first; one for each neighbouring relation in it."""
         with self._transaction():
             entries = verify_chain(self._connection, self._chain_key)
             counts = histories(self._connection)
         mechanisms = effective_mechanisms(entries)
         return [
-            Spending(subjects, tuple(entries[number - 1].run for number in history), compose(history, mechanisms))
+            Spending(subjects, tuple(entries[number - 1].run for number in part), compose(part, mechanisms))
             for history, subjects in counts.most_common()
+            for part in by_relation(history, mechanisms).values()
         ]
 
     @contextmanager

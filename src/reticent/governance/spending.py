@@ -59,9 +59,27 @@ def histories(connection: sqlite3.Connection, pseudonyms: Sequence[str] | None =
 
 
 def compose(history: History, mechanisms: Mapping[int, Mechanism | None]) -> Composition | None:
-    """The mechanism of a history; None where nothing was released."""
+    """The mechanism of a history; None where nothing was released.
+
+    Raises:
+        InputError: its jobs have other neighbouring relations; `by_relation` keeps them apart.
+    """
     parts = tuple(part for number in history if (part := mechanisms[number]) is not None)
     return Composition(parts) if parts else None
+
+
+def by_relation(history: History, mechanisms: Mapping[int, Mechanism | None]) -> dict[str | None, History]:
+    """A history's jobs by neighbouring relation, what released nothing with the first; no job is left out.
+
+    Each part is a true statement of its own: nothing is known that would compose both.
+    """
+    relations = [part.neighbouring_relation if (part := mechanisms[number]) is not None else None for number in history]
+    first = next((relation for relation in relations if relation is not None), None)
+    found: dict[str | None, History] = {}
+    for number, relation in zip(history, relations, strict=True):
+        key = relation or first
+        found[key] = (*found.get(key, ()), number)
+    return found or {None: ()}
 
 
 def require_room(budget: Budget | None, asked: Mechanism, counts: Counter[History], entries: Sequence[Entry]) -> None:
@@ -100,11 +118,7 @@ def _require_room(
             mechanism = mechanisms[number]
             if mechanism is None:
                 continue
-            if mechanism.unit != asked.unit:
-                raise InputError(
-                    f"some subjects were used with unit {mechanism.unit} before, which does not add up with unit "
-                    f"{asked.unit}; use --unit {mechanism.unit} or other subjects"
-                )
+            _require_alike(mechanism, asked)
             spent += _charge(rule, mechanism, charges)
         if not rule.admits(spent + new):
             exceeding += subjects
@@ -114,6 +128,19 @@ def _require_room(
             f"budget {budget}: {exceeding} of its {counts.total()} subjects would exceed it (spent so far: "
             f"{rule.spent(worst)}; this job asks for {rule.spent(new)}).\n"
             f"Add noise, take fewer steps, or use other subjects {ending}."
+        )
+
+
+def _require_alike(spent: Mechanism, asked: Mechanism) -> None:
+    if spent.unit != asked.unit:
+        raise InputError(
+            f"some subjects were used with unit {spent.unit} before, which does not add up with unit {asked.unit}; use "
+            f"--unit {spent.unit} or other subjects"
+        )
+    if spent.neighbouring_relation != asked.neighbouring_relation:
+        raise InputError(
+            f"some subjects have a job under {spent.neighbouring_relation} before, which no budget adds up with one "
+            f"under {asked.neighbouring_relation} (--private-activations); use other subjects"
         )
 
 

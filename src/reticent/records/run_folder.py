@@ -3,6 +3,7 @@
 ```
 RUN/release/    model.safetensors, privacy.json, study.json     may leave
 RUN/private/    run.json, subjects.csv, journal.jsonl, checkpoint.pt, metrics.json    mode 0700
+                features.safetensors, with private activations
 RUN/findings/   append-only results of audits
 RUN/study.toml  the resolved study;  RUN/report.html  for readers inside the hospital
 ```

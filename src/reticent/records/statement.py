@@ -103,23 +103,38 @@ class PrivacyStatement(BaseModel):
             )
         one = "patient" if self.unit == "subject" else "record"
         changes = {"add-or-remove-one": "present or absent", "replace-one": "replaced by another"}
+        parts = _parts(self.mechanism)
+        features, labels = "LocalGaussian" in parts, "LocalRandomisedResponse" in parts
+        alike = " with the same labels" * (features and not labels)
+        protected = f"Every {who} in the training data is"
+        if features:
+            protected = f"The image features{' and the label' * labels} of every {who} in the training data are"
         sentences = [
-            f"Every {who} in the training data is protected by differential privacy: {_bound('epsilon', self.epsilon)} "
+            f"{protected} protected by differential privacy: {_bound('epsilon', self.epsilon)} "
             f"at delta = {self.delta:g} ({self.epsilon.kind}); compared are cohorts with one {one} "
-            f"{changes[self.neighbouring_relation]} ({self.neighbouring_relation}).",
+            f"{changes[self.neighbouring_relation]}{alike} ({self.neighbouring_relation}).",
             f"In the language of Gaussian differential privacy: {_bound('mu', self.mu)} ({self.mu.kind}), for every "
             f"attack whose rates of false alarms and of misses are both at least {self.mu.alpha_min:g}.",
         ]
+        if features and not labels:
+            sentences.insert(1, "Labels: not covered, they are used as public.")
         if self.advantage.upper is not None:
+            other = " or another one" * (self.neighbouring_relation == "replace-one")
             share = round_up(100 * self.advantage.upper, 3)
             sentences.append(
-                f"Whoever tries to tell from the model whether one {one} "
+                f"Whoever tries to tell from the model whether one {one}{other} "
                 f"was among the training data gains at most {share:g} percentage points over guessing "
                 f"(membership advantage, {self.advantage.kind})."
             )
         if not self.releasable:
             sentences.insert(0, "The noise came from a seeded source: this run is a test and NOT releasable.")
         return tuple(sentences)
+
+
+def _parts(mechanism: dict[str, Any]) -> set[str]:
+    """The types of a stored mechanism and of those that it is made of."""
+    inner = [*mechanism.get("mechanisms", ()), *([mechanism["mechanism"]] if "mechanism" in mechanism else ())]
+    return {str(mechanism["type"])}.union(*(_parts(part) for part in inner))
 
 
 def _bound(name: str, number: Number) -> str:

@@ -61,6 +61,12 @@ class PrivacyOptions(_Options):
     max_records_per_subject: Count = 4
     batch_size: Positive | None = None
     """Expected subjects per step as a declared constant; None: sampling rate times training subjects / bands."""
+    private_activations: bool = False
+    """Noise once on the features of a frozen public encoder, in place of noise on gradients (Knolle et al. 2021)."""
+    feature_dimension: Count | None = None
+    """Features that are left of each image, for private activations; None: 32."""
+    label_epsilon: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Randomised response to the labels, for private activations; None: labels are public."""
     budget: str | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     """Replaces the cryptographic source by a seeded one: for tests, never releasable."""
@@ -107,6 +113,16 @@ class PrivacyOptions(_Options):
             raise ValueError(
                 "--noise banded chooses how the noise is drawn; --non-private has none: leave one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_private_activations(self) -> Self:
+        if self.private_activations and (self.non_private or self.bands is not None):
+            raise ValueError(
+                "--private-activations adds noise to features, once: leave out --non-private and --noise banded"
+            )
+        if not self.private_activations and (self.feature_dimension or self.label_epsilon):
+            raise ValueError("--feature-dimension and --label-epsilon go with --private-activations: add it")
         return self
 
     @property
@@ -204,7 +220,7 @@ class TrainingOptions(_Options):
 
 
 _LATER = {
-    "privacy": ("epochs",),
+    "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (
         "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
@@ -221,6 +237,37 @@ class Study(_Options):
     privacy: PrivacyOptions
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_view(cls, values: Any) -> Any:
+        """With private activations each image is seen once, so that nothing is augmented unless asked for (refused)."""
+        if isinstance(values, dict) and _section(values, "privacy").get("private_activations"):
+            return {**values, "training": {"augment": "none", **_section(values, "training")}}
+        return values
+
+    @model_validator(mode="after")
+    def _private_activations_fit(self) -> Self:
+        training = self.training
+        if not self.privacy.private_activations:
+            return self
+        if self.model.init_from is None:
+            raise ValueError(
+                "--private-activations needs --init-from: what comes before the noise must be public, for training it "
+                "would use the raw images"
+            )
+        for option, given, why in (
+            ("--augment light", training.augment != "none", "each changed copy of an image would be one more release"),
+            ("--bias-aware", training.bias_aware > 0, "no gradient is clipped"),
+            ("--clipping", training.clipping != "flat", "no gradient is clipped"),
+            ("--optimiser langevin", training.optimiser == "langevin", "no step has noise to sample with"),
+            ("--fine-tune", self.model.fine_tune != "all", "its head alone is trained"),
+            ("--epochs", self.privacy.epochs is not None, "steps on released features are free: say --steps"),
+            ("--class-weights counted", training.class_weights == "counted", "declare the weights: 1,2.5"),
+        ):
+            if given:
+                raise ValueError(f"--private-activations does not go with {option}: {why}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -264,6 +311,11 @@ class Study(_Options):
         if "init_from" in data["model"]:
             data["model"]["init_from"] = Path(data["model"]["init_from"]).name
         return data
+
+
+def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = values.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 _WORDS = {"extra_forbidden": "no such option", "missing": "is missing"}

@@ -171,6 +171,15 @@ _BITFIT = """\
   year      = {2022}
 }"""
 
+_NEURAL_DP = """\
+@misc{knolle2021neuraldp,
+  title  = {{NeuralDP}: Differentially private neural networks by design},
+  author = {Knolle, Moritz and Usynin, Dmitrii and Ziller, Alexander and Makowski, Marcus R. and Rueckert, Daniel and Kaissis, Georgios},
+  year   = {2021},
+  eprint = {2107.14582},
+  archiveprefix = {arXiv}
+}"""  # noqa: E501
+
 _MEDMNIST = """\
 @article{yang2023medmnist,
   title   = {{MedMNIST} v2 -- A large-scale lightweight benchmark for {2D} and {3D} biomedical image classification},
@@ -201,7 +210,7 @@ def _entries(run: RunFolder) -> Iterator[str]:
     study = run.study()
     yield _TOOL
     if not study.privacy.non_private:
-        yield from (_DPSGD, _GAUSSIAN_DP, _CONNECT_THE_DOTS)
+        yield from (_NEURAL_DP if study.privacy.private_activations else _DPSGD, _GAUSSIAN_DP, _CONNECT_THE_DOTS)
         if run.statement().sampling in ("poisson", "cyclic-poisson"):
             yield _SUBSAMPLED_ACCOUNTING
         if run.statement().sampling == "cyclic-poisson":

@@ -11,6 +11,7 @@ from reticent.training.engine import (
     strategy,
 )
 from reticent.training.estimate import Cost, estimate
+from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
@@ -18,6 +19,8 @@ from reticent.training.network import new_network
 from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor
 from reticent.training.prepared_cohort import PreparedCohort, Progress
+from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
+from reticent.training.private_features import PrivateFeatures, private_features_mechanism, privatise_features
 from reticent.training.private_run import PrivateRun, Step
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
@@ -32,9 +35,12 @@ __all__ = [
     "ClippingBias",
     "Cost",
     "Inspection",
+    "FrozenFeatures",
     "Plan",
     "Predictor",
     "PreparedCohort",
+    "PrivateActivation",
+    "PrivateFeatures",
     "PrivateRun",
     "PrivateTensor",
     "Progress",
@@ -42,7 +48,9 @@ __all__ = [
     "Step",
     "Task",
     "at_temperature",
+    "bound_records",
     "check_independence",
+    "check_private_activations",
     "check_study",
     "chosen_strategies",
     "clipped_grad",
@@ -57,6 +65,8 @@ __all__ = [
     "new_network",
     "outer_names",
     "public_gradients",
+    "private_features_mechanism",
+    "privatise_features",
     "resume_training",
     "run_sweep",
     "run_temperature",

@@ -58,6 +58,7 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     subjects = data.subjects("train")
     drawn = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
     records = drawn / privacy.groups
+    passes = drawn / privacy.sampling_rate if privacy.private_activations else records * privacy.steps
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     each = footprint(model, loss_fn, batch)
     rows = records * training.views
@@ -68,7 +69,7 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
         records_per_step=records,
         image_size=data.image_size,
         parameters=parameters,
-        seconds=min(seconds) / _SAMPLE * rows * privacy.steps,
+        seconds=min(seconds) / _SAMPLE * passes * training.views,
         memory=round(at_once * each.each) + (privacy.groups - 1) * parameters * _EARLIER_NOISE_BYTES,
     )
 

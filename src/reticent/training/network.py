@@ -9,13 +9,17 @@ from torch import nn
 
 from reticent.models import add_scale_norm, build_model, fine_tune, standardise_weights
 from reticent.records import ModelOptions, Study
+from reticent.training.frozen_features import DIMENSION, feature_classifier
 from reticent.training.task import Task
 from reticent.training.weights import load_weights
 
 
 def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> nn.Module:
     """The study's network, with its public first weights if it names any."""
-    return new_network(study.model, sum(channels.values()), len(task.classes), image_size, segments=task.segments)
+    model = new_network(study.model, sum(channels.values()), len(task.classes), image_size, segments=task.segments)
+    if study.privacy.private_activations:
+        return feature_classifier(model, study.privacy.feature_dimension or DIMENSION, study.privacy.max_norm)
+    return model
 
 
 def new_network(

@@ -13,6 +13,7 @@ from reticent.accounting import (
     Composition,
     EpsilonTarget,
     Gaussian,
+    LocalRandomisedResponse,
     Mechanism,
     MuTarget,
     SubsampledGaussian,
@@ -22,6 +23,7 @@ from reticent.accounting import (
 )
 from reticent.errors import InputError
 from reticent.records import Study
+from reticent.training.private_features import private_features_mechanism
 from reticent.training.schedule_choice import with_chosen_schedule
 
 COUNT_NOISE_MULTIPLIER = 10.0
@@ -35,13 +37,15 @@ class Plan:
     study: Study
     noise_multiplier: float | None
     count_noise_multiplier: float | None
+    classes: int | None = None
+    """Number of classes, which randomised labels are accounted with."""
 
     @property
     def mechanism(self) -> Mechanism:
         """What the run will have done to every training subject's data."""
         if self.noise_multiplier is None:
             return Unbounded("trained without noise (--non-private)", unit=self.study.cohort.unit)
-        return _mechanism(self.study, self.noise_multiplier, self.count_noise_multiplier)
+        return _mechanism(self.study, self.noise_multiplier, self.count_noise_multiplier, self.classes)
 
 
 def expected_batch_size(study: Study, subjects: int) -> float:
@@ -56,8 +60,10 @@ def expected_subjects(study: Study, subjects: int) -> float:
     return expected_batch_size(study, subjects) * privacy.groups / privacy.sampling_rate
 
 
-def make_plan(study: Study) -> Plan:
+def make_plan(study: Study, classes: int | None = None) -> Plan:
     """Calibrate the noise to the study's target; a study with `epochs` gets its steps and sampling rate first.
+
+    `classes`, their number, is needed where labels are randomised.
 
     Raises:
         InputError: the target cannot be reached; the message names the option and the range.
@@ -72,8 +78,12 @@ def make_plan(study: Study) -> Plan:
         return Plan(study, None, None)
     count_noise = COUNT_NOISE_MULTIPLIER if counted else None
     if privacy.noise_multiplier is not None:
-        return Plan(study, privacy.noise_multiplier, count_noise)
-    return Plan(study, calibrate(lambda s: _mechanism(study, s, count_noise), _target(study)).value, count_noise)
+        return Plan(study, privacy.noise_multiplier, count_noise, classes)
+    target = _target(study)
+    if privacy.label_epsilon is not None:
+        _leave_room(LocalRandomisedResponse(privacy.label_epsilon, _counted(classes)), target)
+    found = calibrate(lambda s: _mechanism(study, s, count_noise, classes), target)
+    return Plan(study, found.value, count_noise, classes)
 
 
 def _target(study: Study) -> Target:
@@ -86,8 +96,23 @@ def _target(study: Study) -> Target:
     return AdvantageTarget(privacy.advantage)
 
 
-def _mechanism(study: Study, noise_multiplier: float, count_noise: float | None) -> Mechanism:
+def _counted(classes: int | None) -> int:
+    if classes is None:
+        raise InputError("--label-epsilon needs the number of classes: call make_plan(study, classes)")
+    return classes
+
+
+def _leave_room(labels: Mechanism, target: Target) -> None:
+    if target.achieved(labels.profile()).upper >= target.value:
+        raise InputError(f"--label-epsilon alone spends the whole target, {target}; lower it, or relax the target")
+
+
+def _mechanism(study: Study, noise_multiplier: float, count_noise: float | None, classes: int | None) -> Mechanism:
     privacy, unit = study.privacy, study.cohort.unit
+    if privacy.private_activations:
+        if privacy.label_epsilon is not None:
+            classes = _counted(classes)
+        return private_features_mechanism(noise_multiplier, privacy.label_epsilon, classes, unit)
     training: Mechanism = SubsampledGaussian(noise_multiplier, privacy.sampling_rate, privacy.steps, unit=unit)
     if privacy.groups > 1:  # one group is DP-SGD, and is recorded as such
         training = BandedGaussian(noise_multiplier, privacy.groups, privacy.sampling_rate, privacy.steps, unit=unit)

@@ -72,6 +72,10 @@ class Step:
         run, privacy, noise = self._run, self._run.plan.study.privacy, self._run.noise
         if self._noised:
             raise RuntimeError("this step was privatised before; a batch is released once")
+        if run.plan.study.privacy.private_activations:
+            raise InputError(
+                "the study releases features with noise, not gradients; take private_activations out of it"
+            )
         sensitivity = gradients.sensitivity(run.plan.mechanism.neighbouring_relation)
         if noise is None:
             raise InputError("the study says --non-private: there is no noise to add")
@@ -132,7 +136,7 @@ class PrivateRun:
             InputError: the target or budget does not admit the job, the folder exists, or an image cannot be read; then
                 nothing was drawn, nothing is charged beyond bought class counts, and no folder is left.
         """
-        plan = plan or make_plan(study)
+        plan = plan or make_plan(study, len(cohort.classes))
         study = plan.study
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
@@ -207,7 +211,7 @@ class PrivateRun:
         cls, folder: RunFolder, cohort: Cohort, ledger: Path | None, journal: Journal, progress: Progress
     ) -> Self:
         state, study = folder.state(), folder.study()
-        plan = Plan(study, state.noise_multiplier, state.count_noise_multiplier)
+        plan = Plan(study, state.noise_multiplier, state.count_noise_multiplier, len(state.classes))
         site = Ledger.open(ledger or Path(state.ledger))
         site.verify(state.anchors)
         data = PreparedCohort(cohort, study, site.derive_key("split"))

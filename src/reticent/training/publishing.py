@@ -9,6 +9,7 @@ import platform
 from reticent.records import PrivacyStatement, RunState, Study, privacy_numbers
 from reticent.training.noise import RandomSource
 from reticent.training.plan import Plan
+from reticent.training.private_features import LABELS_NOT_COVERED
 
 _PACKAGES = ("reticent", "torch", "numpy", "monai")
 
@@ -26,8 +27,8 @@ def make_statement(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         releasable=private and source.cryptographic,
         noise_multiplier=plan.noise_multiplier,
-        sampling_rate=privacy.sampling_rate,
-        steps=privacy.steps,
+        sampling_rate=None if privacy.private_activations else privacy.sampling_rate,
+        steps=1 if privacy.private_activations else privacy.steps,  # of the mechanism: features are released once
         max_norm=privacy.max_norm if private else None,
         max_records_per_subject=privacy.max_records_per_subject,
         not_covered=_not_covered(plan, subjects),
@@ -65,7 +66,11 @@ def _not_covered(plan: Plan, subjects: int) -> tuple[str, ...]:
     ]
     if (weak := weak_delta(study, subjects)) is not None:
         gaps.insert(0, weak)
-    if study.privacy.batch_size is None:
+    if study.privacy.private_activations:
+        if study.privacy.label_epsilon is None:
+            gaps.insert(0, LABELS_NOT_COVERED)
+        gaps.append(f"the number of training {unit}s, which is public under replace-one")
+    elif study.privacy.batch_size is None:
         gaps.append(
             f"the number of training {unit}s, which scales the updates and is treated as public "
             "(declare --batch-size to avoid this)"

@@ -54,8 +54,9 @@ def run_sweep(
             failed, of which the others are done.
     """
     for configuration in sweep.configurations:
-        check_study(configuration.study, _cohort(_cohort_key(configuration.study)))
-        make_plan(configuration.study)
+        cohort = _cohort(_cohort_key(configuration.study))
+        check_study(configuration.study, cohort)
+        make_plan(configuration.study, len(cohort.classes))
     _claim(out, sweep)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     planned = [
@@ -143,9 +144,9 @@ def _run(job: _Job) -> str | None:
             return None
         shutil.rmtree(job.path, ignore_errors=True)  # killed before its first step: what it reserved stays charged
         began = time.perf_counter()
-        folder = train(
-            study, _cohort(_cohort_key(study)), job.path, ledger=job.ledger, plan=make_plan(study), progress=_quiet
-        )
+        cohort = _cohort(_cohort_key(study))
+        plan = make_plan(study, len(cohort.classes))
+        folder = train(study, cohort, job.path, ledger=job.ledger, plan=plan, progress=_quiet)
         write_json(folder.private / "seconds.json", time.perf_counter() - began)
     except InputError as error:
         return f"{job.path.name}: {error}"

@@ -16,6 +16,7 @@ from reticent.launch import RanksLostError
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.augmentation import augment
 from reticent.training.engine import LossFn, check_independence, clipped_grad, footprint, strategy
+from reticent.training.feature_release import FeatureRelease, release_features
 from reticent.training.held_out import held_out_metrics
 from reticent.training.learner import Learner, scheduled_ascent
 from reticent.training.memory_format import differentiable, fastest_format, laid_out, lay_out
@@ -58,13 +59,17 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         InputError: the options do not fit the cohort; or the network cannot be built, does not take the images, gives
             outputs of another shape than the task needs, has nothing to train, or couples patients.
     """
+    if study.privacy.private_activations:
+        _require_linear_head(study, cohort)
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = Task(cohort.task, cohort.classes)
     model = new_model(study, task, data.channels, data.image_size).train()
     made_up = _made_up_images(data)
     size = " x ".join(map(str, data.image_size))
     try:
-        check_independence(model, made_up, forward)
+        check_independence(
+            model.get_submodule("features") if study.privacy.private_activations else model, made_up, forward
+        )
         with torch.no_grad():
             found = tuple(forward(model, made_up).shape)
     except InputError:
@@ -85,6 +90,17 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     return model
 
 
+def _require_linear_head(study: Study, cohort: Cohort) -> None:
+    if study.privacy.label_epsilon and cohort.task == "multi-label":
+        raise InputError("--label-epsilon randomises one class of a patient; with several labels leave it out")
+    if cohort.task == "segmentation":
+        raise InputError("--private-activations trains a linear head on features of whole images, which gives no masks")
+    if join_ranks().size > 1:
+        raise InputError(
+            "--private-activations trains a linear head, for which one process suffices; leave out torchrun"
+        )
+
+
 def _made_up_images(data: PreparedCohort) -> dict[str, Tensor]:
     return {name: torch.randn(2, channels, *data.image_size) for name, channels in data.channels.items()}
 
@@ -98,7 +114,8 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     learner = Learner(study, model, run.expected_subjects)
     run.restore(**learner.parts)
     layout = _choose_layout(model.train(), run)
-    _learn(run, learner, layout)
+    release = release_features(run, model, progress) if study.privacy.private_activations else None
+    _learn(run, learner, layout, release)
     if not run.ranks.leads:
         return run.folder
     splits = held_out_metrics(learner.predicting(run.task), run.data, run.task)
@@ -107,16 +124,21 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     return run.folder
 
 
-def _learn(run: PrivateRun, learner: Learner, layout: torch.memory_format) -> None:
-    """The steps that are left, with checkpoints, the last one behind the last step or an interruption."""
+def _learn(run: PrivateRun, learner: Learner, layout: torch.memory_format, release: FeatureRelease | None) -> None:
+    """The steps that are left, with checkpoints, the last one behind the last step or an interruption.
+
+    On released features the head alone learns, without clipping and noise of its own.
+    """
     study, model = run.plan.study, learner.model
     training = study.training
     loss_fn = run.task.loss_fn(run.state.class_weights)
     every, memory = max(1, study.privacy.steps // _CHECKPOINTS), training.memory_mb * 2**20
     try:
         for step in run.steps():
-            batch = _ready(study, step.batch, layout)
-            if study.privacy.non_private:
+            batch = _ready(study, step.batch, layout) if release is None else release.batch(step.records)
+            if release is not None:
+                _plain_gradient(model.get_submodule("head"), loss_fn, batch, run.batch_size, memory)
+            elif study.privacy.non_private:
                 _plain_gradient(model, loss_fn, batch, run.batch_size * training.views, memory)
                 add_up_gradients(model, run.ranks)
             else:

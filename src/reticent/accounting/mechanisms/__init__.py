@@ -16,6 +16,7 @@ from reticent.accounting.mechanisms.gaussian import (
     Gaussian,
     SubsampledGaussian,
 )
+from reticent.accounting.mechanisms.local import LocalGaussian, LocalRandomisedResponse
 from reticent.accounting.mechanisms.mechanism import Mechanism, Unit
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "FixedSizeGaussian",
     "Gaussian",
     "Laplace",
+    "LocalGaussian",
+    "LocalRandomisedResponse",
     "Mechanism",
     "RandomisedResponse",
     "Repetition",

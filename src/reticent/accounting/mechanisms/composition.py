@@ -15,6 +15,7 @@ from reticent.accounting.mechanisms.gaussian import (
     Gaussian,
     SubsampledGaussian,
 )
+from reticent.accounting.mechanisms.local import LocalGaussian, LocalRandomisedResponse
 from reticent.accounting.mechanisms.mechanism import (
     ACCURACY,
     VERSION,
@@ -235,6 +236,7 @@ _TYPES: dict[str, type[Any]] = {
     for kind in (
         *(Gaussian, SubsampledGaussian, ComplexGaussian, FixedSizeGaussian, BandedGaussian),
         *(Laplace, DiscreteGaussian, RandomisedResponse, DiscreteLoss),
+        *(LocalGaussian, LocalRandomisedResponse),
         *(Composition, Repetition, WorstOf, Unbounded),
     )
 }

@@ -12,6 +12,7 @@ from reticent.accounting.discrete_gaussian_loss import DiscreteGaussianLoss
 from reticent.accounting.laplace_loss import LaplaceLoss
 from reticent.accounting.loss import Loss, SampledLoss
 from reticent.accounting.loss_bounds import Release
+from reticent.accounting.mechanisms.local import response_loss
 from reticent.accounting.mechanisms.mechanism import ACCURACY, Plan, Stored, Unit, profile_of, require_unit
 from reticent.accounting.profiles import PrivacyProfile
 from reticent.errors import InputError
@@ -119,12 +120,7 @@ class RandomisedResponse(_Repeated):
 
     @property
     def _loss(self) -> AtomicLoss:
-        log_total = math.log(math.exp(self.epsilon) + self.categories - 1)
-        losses, log_present = [-self.epsilon, self.epsilon], [-log_total, self.epsilon - log_total]
-        if self.categories > 2:
-            losses.insert(1, 0.0)
-            log_present.insert(1, math.log(self.categories - 2) - log_total)
-        return AtomicLoss(tuple(losses), tuple(log_present), lattice=self.epsilon)
+        return response_loss(self.epsilon, self.categories)
 
 
 @dataclass(frozen=True)
