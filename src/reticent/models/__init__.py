@@ -1,13 +1,22 @@
-"""Models: networks for private training, MONAI's by name, and the user's own."""
+"""Models: networks for private training, real and complex, MONAI's by name, and the user's own."""
 
 from reticent.models.build import build_model
+from reticent.models.complex_activations import Cardioid, ConjMish, IGaussian, LogMagnitude, SeparableMish
+from reticent.models.complex_classifier import ComplexClassifier
+from reticent.models.complex_layers import Magnitude, initialise_complex
+from reticent.models.complex_norm import ComplexGroupNorm
+from reticent.models.complex_pooling import MagnitudeMaxPool, PerPart
+from reticent.models.kspace import ikspace, kspace
 from reticent.models.resnet9 import ResNet9
 from reticent.models.scale_norm import add_scale_norm
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
+from reticent.models.to_complex import to_complex
 from reticent.models.to_private import to_private
 
 __all__ = [
-    "ResNet9", "SmallUNet", "SmoothClassifier", "SmoothNet", "add_scale_norm", "build_model", "to_private",
+    "Cardioid", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "IGaussian", "LogMagnitude", "Magnitude",
+    "MagnitudeMaxPool", "PerPart", "ResNet9", "SeparableMish", "SmallUNet", "SmoothClassifier", "SmoothNet",
+    "add_scale_norm", "build_model", "ikspace", "initialise_complex", "kspace", "to_complex", "to_private",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Layers by number of spatial axes, and the number of groups of a GroupNorm."""
+"""Layers by number of spatial axes, and the number of groups of a norm."""
 
 from __future__ import annotations
 
@@ -13,4 +13,9 @@ MAX_TO_CELLS = {2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}
 
 def group_norm(most: int, channels: int) -> nn.GroupNorm:
     """GroupNorm of as many groups as divide the channels, at most `most`."""
-    return nn.GroupNorm(max(g for g in range(1, most + 1) if channels % g == 0), channels)
+    return nn.GroupNorm(number_of_groups(most, channels), channels)
+
+
+def number_of_groups(most: int, channels: int) -> int:
+    """The largest divisor of `channels` that is at most `most`."""
+    return max(g for g in range(1, most + 1) if channels % g == 0)
