@@ -278,11 +278,12 @@ def test_a_budget_refuses_the_second_job(reticent, write_cohort, site_ledger, sm
     [
         ["--model", "resnet9", "--bias-aware", "0.05"],
         ["--model", "smoothnet", "--model-argument", "depth=2"],
+        ["--model", "complex", "--bias-aware", "0.05"],
         ["--scale-norm"],
         ["--standardise-weights", "--views", "3", "--clipping", "automatic"],
         ["--clipping", "per-layer", "--twin"],
     ],
-    ids=["resnet9, bias-aware", "smoothnet", "scale norm", "recipe", "per layer, twin"],
+    ids=["resnet9, bias-aware", "smoothnet", "complex, bias-aware", "scale norm", "recipe", "per layer, twin"],
 )
 def test_networks_and_objectives_by_name_train_and_predict(reticent, write_cohort, small, options):
     manifest = write_cohort()

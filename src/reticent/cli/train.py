@@ -108,7 +108,9 @@ def command(
     ] = False,
     model: Annotated[
         str | None,
-        Option(help="default, smoothnet, resnet9, monai:NAME or package.module:factory.", rich_help_panel=_MODEL),
+        Option(
+            help="default, smoothnet, resnet9, complex, monai:NAME or package.module:factory.", rich_help_panel=_MODEL
+        ),
     ] = None,
     model_argument: Annotated[
         list[str] | None, Option(help="Argument of the network, as width=32.", rich_help_panel=_MODEL)

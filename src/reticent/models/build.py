@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 from reticent.errors import InputError, first_line
+from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.resnet9 import ResNet9
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
-_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9}
+_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier}
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -34,8 +35,8 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"` and `"resnet9"` are
-    `SmoothNet` and `ResNet9`; `"monai:NAME"` a class of
+    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"`, `"resnet9"` and `"complex"` are
+    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"monai:NAME"` a class of
     `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
     with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
     `img_size`) that its signature names.

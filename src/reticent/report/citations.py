@@ -110,6 +110,19 @@ _SMOOTH_NET = """\
   archiveprefix = {arXiv}
 }"""
 
+_COMPLEX = """\
+@inproceedings{riess2025complex,
+  title     = {Complex-Valued Federated Learning with Differential Privacy and {MRI} Applications},
+  author    = {Riess, Anneliese and Ziller, Alexander and Kolek, Stefan and Rueckert, Daniel and Schnabel, Julia and Kaissis, Georgios},
+  booktitle = {MICCAI 2024 Workshops},
+  series    = {Lecture Notes in Computer Science},
+  volume    = {15274},
+  pages     = {191--203},
+  year      = {2025},
+  eprint    = {2110.03478},
+  archiveprefix = {arXiv}
+}"""  # noqa: E501
+
 _BIAS_AWARE = """\
 @misc{knolle2023bias,
   title  = {Bias-Aware Minimisation: Understanding and Mitigating Estimator Bias in Private {SGD}},
@@ -217,12 +230,14 @@ def _entries(run: RunFolder) -> Iterator[str]:
             yield from (_BANDED, _BANDED_TOEPLITZ)
     yield from _of_training(study)
     name = study.model.name
-    if name in ("default", "smoothnet", "resnet9"):
+    if name in ("default", "smoothnet", "resnet9", "complex"):
         yield _GROUP_NORM
     if name in ("default", "resnet9") or study.model.scale_norm:
         yield _SCALE_NORM
     if name in ("default", "smoothnet"):
         yield _SMOOTH_NET
+    if name == "complex":
+        yield _COMPLEX
     if _is_medmnist(study.cohort.uri):
         yield _MEDMNIST
     yield _MONAI

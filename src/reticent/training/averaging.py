@@ -19,7 +19,7 @@ class MovingAverage:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, value in model.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point() or value.is_complex():
                 self.values[name].lerp_(value, 1 - decay)
             else:
                 self.values[name].copy_(value)

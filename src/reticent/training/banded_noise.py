@@ -52,7 +52,7 @@ class BandedNoise:
     _blocks: dict[str, _Block] = field(default_factory=dict, init=False, repr=False)
 
     def draw(self, step: int, name: str, like: Tensor) -> Tensor:
-        """The noise of a parameter's sum at a step, of the shape, device and dtype of `like` (float64).
+        """The noise of a parameter's sum at a step, of the shape, device and dtype of `like` (float64 or complex128).
 
         Raises:
             ValueError: the run has no such step.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reticent.training.engine import LossFn, clipped_grad
+from reticent.training.real_coordinates import real_coordinates
 
 _UNCLIPPED = 1e12
 
@@ -31,7 +32,7 @@ class ClippingBias:
     mean_norm: float
     signal: dict[str, float]
     """Signal to noise of a step for each parameter and, under "", for all: norm of the mean clipped gradient over that
-    of the noise, sqrt(d) sigma C / batch size."""
+    of the noise, sqrt(d) sigma C / batch size; d counts real coordinates."""
 
 
 def clipping_bias(
@@ -59,10 +60,13 @@ def clipping_bias(
     clipped = clipped_grad(model, loss_fn, batch, max_norm=max_norm, units=units)
     plain = clipped_grad(model, loss_fn, batch, max_norm=_UNCLIPPED, units=units)
     count = clipped.n_units
-    a, g = (torch.cat([part.flatten() for part in found.sum.values()]) / count for found in (clipped, plain))
+    a, g = (
+        torch.cat([real_coordinates(part).flatten() for part in found.sum.values()]) / count
+        for found in (clipped, plain)
+    )
     norms = clipped.norms.double()
     noise = noise_multiplier * max_norm / batch_size
-    parts = {"": a, **{name: part.flatten() / count for name, part in clipped.sum.items()}}
+    parts = {"": a, **{name: real_coordinates(part).flatten() / count for name, part in clipped.sum.items()}}
     return ClippingBias(
         units=count,
         bias=float((a - g).norm()),

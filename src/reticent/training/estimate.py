@@ -11,6 +11,7 @@ from reticent.data import Cohort
 from reticent.records import Study
 from reticent.training.engine import clipped_grad, footprint
 from reticent.training.prepared_cohort import PreparedCohort
+from reticent.training.real_coordinates import dimension
 from reticent.training.task import Task
 from reticent.training.train import check_study
 
@@ -28,6 +29,7 @@ class Cost:
     records_per_step: float
     image_size: tuple[int, ...]
     parameters: int
+    """Trainable real numbers; a complex one counts twice."""
     seconds: float
     memory: int
 
@@ -59,7 +61,7 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     drawn = sum(min(len(own), privacy.max_records_per_subject) for own in subjects.values()) * privacy.sampling_rate
     records = drawn / privacy.groups
     passes = drawn / privacy.sampling_rate if privacy.private_activations else records * privacy.steps
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parameters = sum(dimension(p) for p in model.parameters() if p.requires_grad)
     each = footprint(model, loss_fn, batch)
     rows = records * training.views
     at_once = min(each.at_once(cap, on_cpu=True), max(rows, 1))

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reticent.training.real_coordinates import dimension
+
 
 class RandomSource(Protocol):
     """Independent uniform 64-bit words; `description` goes on record."""
@@ -50,12 +52,19 @@ def gaussian_noise(like: Tensor, std: float, source: RandomSource) -> Tensor:
 
     Box-Muller (1958): :math:`\sqrt{-2 \ln u} \cos 2\pi v` and its sine, with u in (0, 1] of 53 bits, in float64. Values
     beyond 8.6 standard deviations cannot occur; this and the rounding to `like.dtype` are not accounted for.
+
+    Of a complex tensor the real and the imaginary part are drawn each, independently, with standard deviation `std`:
+    circular noise. A query of sensitivity C in the complex L2 norm then has mu = C / std, as a real one
+    (`ComplexGaussian`); `torch.randn`'s complex values, of total variance 1, would have sqrt(2) C / std.
     """
-    pairs = (like.numel() + 1) // 2
+    count = dimension(like)
+    pairs = (count + 1) // 2
     uniform = torch.from_numpy((source.words(2 * pairs) >> np.uint64(11)).astype(np.float64)) * 2.0**-53
     radius = (-2 * torch.log1p(-uniform[:pairs])).sqrt() * std
     angle = 2 * math.pi * uniform[pairs:]
-    values = torch.cat([radius * angle.cos(), radius * angle.sin()])[: like.numel()]
+    values = torch.cat([radius * angle.cos(), radius * angle.sin()])[:count]
+    if like.is_complex():
+        values = torch.view_as_complex(values.reshape(-1, 2))
     return values.reshape(like.shape).to(like)
 
 

@@ -281,7 +281,7 @@ class PrivateRun:
         Every rank calls it; sharded weights are gathered.
 
         Raises:
-            InputError: steps are left, or the weights are not finite.
+            InputError: steps are left, or the weights are not finite, or complex128, which safetensors has no type for.
         """
         if self.journal.started < self.journal.planned:
             raise InputError(f"{self.journal.planned - self.journal.started} planned steps are left; run them first")
@@ -291,6 +291,8 @@ class PrivateRun:
         broken = [name for name, value in weights.items() if not value.isfinite().all()]
         if broken:
             raise InputError(f"{broken[0]} is not finite; lower --learning-rate. The steps stay spent.")
+        if wide := [name for name, value in weights.items() if value.dtype == torch.complex128]:
+            raise InputError(f"{wide[0]} is complex128, which model.safetensors cannot hold; pass it as complex64")
         study = self.plan.study
         self.folder.write_metrics(metrics)
         values = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}

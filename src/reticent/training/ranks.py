@@ -18,6 +18,7 @@ from torch import Tensor
 
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError, ToldError, ignore_sigterm, launched_together, own_rank
+from reticent.training.real_coordinates import real_coordinates
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ class Ranks:
             return part
         whole = part.detach().clone(memory_format=torch.contiguous_format)
         with answering():
-            dist.reduce(whole, 0)
+            dist.reduce(real_coordinates(whole), 0)  # gloo adds no complex numbers
         return whole
 
     def spread(self, value: Tensor) -> Tensor:

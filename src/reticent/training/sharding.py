@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
 from reticent.training.ranks import Ranks, answering
+from reticent.training.real_coordinates import wide_dtype
 
 _HOOKS = (
     "_forward_pre_hooks",
@@ -78,14 +79,15 @@ def set_gradients(
     """Set the `.grad` of every parameter in `sums` to `privatised` (name, sum over ranks), computed once, on rank 0.
 
     Args:
-        sums: this rank's share, float64, by name in `model.named_parameters()`, of the parameters' whole shapes.
+        sums: this rank's share by name in `model.named_parameters()`, of the parameters' whole shapes; it is added up
+            in float64 or complex128.
         privatised: adds the noise and scales. Its randomness is drawn in the order of `named_parameters()`.
     """
     reshard(unwrapped(model))
     for name, parameter in model.named_parameters():
         if name not in sums:
             continue
-        total = ranks.total(sums[name].to(torch.float64))  # rounded only once the noise is in
+        total = ranks.total(sums[name].to(wide_dtype(sums[name])))  # rounded only once the noise is in
         value = (privatised(name, total) if ranks.leads else total).to(parameter.device, parameter.dtype)
         parameter.grad = _like(ranks.spread(value), parameter)
 

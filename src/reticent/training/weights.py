@@ -43,7 +43,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     values = _read(path)
     own = model.state_dict()
-    fitting = {name: value for name, value in values.items() if name in own and own[name].shape == value.shape}
+    fitting = {name: value for name, value in values.items() if name in own and _fits(value, own[name])}
     if not fitting:
         raise InputError(f"{path}: no tensor fits {type(model).__name__}; is it the same network (--model)?")
     model.load_state_dict(fitting, strict=False)
@@ -78,6 +78,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise InputError(f"{path}: neither a safetensors file nor a torch state dict ({error})") from error
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Of one shape; a complex tensor put into a real one would lose its imaginary part."""
+    return own.shape == value.shape and own.is_complex() == value.is_complex()
 
 
 def _bytes(path: Path) -> bytes:

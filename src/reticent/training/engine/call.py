@@ -93,7 +93,7 @@ def narrow(tensor: Tensor) -> Tensor:
 def autocast(x: Tensor, *weights: Tensor | None) -> list[Any]:
     """Inputs and weights in the type that autocast would compute this layer in."""
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind) or x.dtype == torch.float64:
+    if not torch.is_autocast_enabled(kind) or x.dtype == torch.float64 or x.is_complex():
         return [x, *weights]
     dtype = torch.get_autocast_dtype(kind)
     return [x.to(dtype), *(None if w is None else w.to(dtype) for w in weights)]

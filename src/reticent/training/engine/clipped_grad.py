@@ -21,6 +21,7 @@ from reticent.training.engine.footprint import DEFAULT_MEMORY
 from reticent.training.engine.independence import attributes_restored, refuse_coupling_layers, unwritten
 from reticent.training.engine.replacing import parameters_replaced
 from reticent.training.engine.unit_gradients import LossFn, UnitGradients
+from reticent.training.real_coordinates import wide_dtype
 from reticent.training.sharding import local_model, outer_names
 
 PrivateTensor = NewType("PrivateTensor", Tensor)
@@ -141,7 +142,7 @@ class _Total:
     _open: dict[str, Tensor] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.sum = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in self.params.items()}
+        self.sum = {name: torch.zeros_like(p, dtype=wide_dtype(p)) for name, p in self.params.items()}
 
     @torch.no_grad()
     def add(self, part: Part, contributions: dict[str, Contribution]) -> None:
@@ -158,7 +159,3 @@ class _Total:
             self.norms[part.numbers.to(self.norms.device)] = norms.to(self.norms)
             for name, contribution in contributions.items():
                 self.sum[name] += contribution.weighted(factors[self.names[name]])
-
-
-def _wide(parameter: Tensor) -> torch.dtype:
-    return torch.complex128 if parameter.is_complex() else torch.float64

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reticent.training.real_coordinates import real_coordinates
+
 BLOCK = 512
 """Squares added in float32 before the sum goes on in float64: a relative error of at most 512 * 2^-24 in the square."""
 
@@ -17,9 +19,7 @@ _OVERFLOW, _UNDERFLOW = 1e30, 1e-25
 
 def squared_norms(rows: Tensor) -> Tensor:
     """Squared norm of each row, (rows, ...) to float64 (rows,); rows whose squares leave float32 are redone."""
-    flat = rows.reshape(len(rows), -1)
-    if flat.is_complex():
-        flat = torch.view_as_real(flat.resolve_conj()).flatten(1)
+    flat = real_coordinates(rows.reshape(len(rows), -1)).flatten(1)
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()
     if flat.dtype == torch.float64:

@@ -95,7 +95,8 @@ def complex_convolution(real: Callable[..., Tensor], *args: Any, **kwargs: Any) 
     x, weight, bias = args[0], args[1], args[2] if len(args) > 2 else kwargs.pop("bias", None)
     apply = partial(_without_bias, real, args[3:], kwargs)
     w, v = weight.real, weight.imag
-    y = torch.complex(apply(x.real, w) - apply(x.imag, v), apply(x.imag, w) + apply(x.real, v))
+    with torch.autocast(x.device.type, enabled=False):  # which leaves complex layers alone
+        y = torch.complex(apply(x.real, w) - apply(x.imag, v), apply(x.imag, w) + apply(x.real, v))
     return y if bias is None else y + bias.reshape(-1, *[1] * (weight.ndim - 2))
 
 
