@@ -29,6 +29,7 @@ from reticent.accounting.mechanisms import (
     Repetition,
     SubsampledGaussian,
     Unbounded,
+    UntilSelected,
     WorstOf,
     mechanism_from_dict,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "SubsampledGaussian",
     "Target",
     "Unbounded",
+    "UntilSelected",
     "WorstOf",
     "bayes_error",
     "calibrate",
