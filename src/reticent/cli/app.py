@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from reticent import __version__
-from reticent.cli import account, calibrate, cite, compare, data, ledger, predict, report, risk, train
+from reticent.cli import account, calibrate, cite, compare, data, label, ledger, predict, report, risk, train
 from reticent.cli.console import print_error, print_warning
 from reticent.errors import InputError
 from reticent.launch import ToldError, own_rank
@@ -45,7 +45,7 @@ def _options(
     """Private and trustworthy deep learning for medical images."""
 
 
-for module in (train, predict, data, report, ledger, account, calibrate, compare, risk, cite):
+for module in (train, label, predict, data, report, ledger, account, calibrate, compare, risk, cite):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 
