@@ -11,6 +11,7 @@ from reticent.cli.console import console, progress
 from reticent.cli.train import finish
 from reticent.cli.train_options import study_values
 from reticent.errors import InputError
+from reticent.launch import launched_together
 
 if TYPE_CHECKING:
     from reticent.training.active import ActivePlan
@@ -89,6 +90,8 @@ def command(
     given = dict(locals())
     own = ("cohort", "schedule", "epochs")
     flags = {name: value for name, value in given.items() if name not in own}
+    if launched_together():
+        raise InputError("`reticent label` runs in one process; call it without torchrun")
     from reticent.training.active.campaign import Campaign
 
     if Campaign.is_one(Path(cohort)):

@@ -41,4 +41,6 @@ class CampaignState(BaseModel):
     phases: tuple[PlannedPhase, ...]
     groups: tuple[tuple[str, ...], ...]
     """Subjects selected before each phase so far."""
+    sessions: tuple[str, ...] = ()
+    """Random ids of the selection rounds that were begun; the newest stands in the ledger."""
     ledger: str

@@ -78,6 +78,7 @@ class PrivacyStatement(BaseModel):
     sampling: str
     noise_multiplier: float | None
     sampling_rate: float | None
+    """None for a phase of a labelling campaign: its groups of patients have rates of their own."""
     steps: int
     max_norm: float | None
     max_records_per_subject: int
@@ -103,10 +104,11 @@ class PrivacyStatement(BaseModel):
             )
         one = "patient" if self.unit == "subject" else "record"
         changes = {"add-or-remove-one": "present or absent", "replace-one": "replaced by another"}
+        place = ", the absent one's place among those to label being kept" if self.sampling_rate is None else ""
         sentences = [
             f"Every {who} in the training data is protected by differential privacy: {_bound('epsilon', self.epsilon)} "
             f"at delta = {self.delta:g} ({self.epsilon.kind}); compared are cohorts with one {one} "
-            f"{changes[self.neighbouring_relation]} ({self.neighbouring_relation}).",
+            f"{changes[self.neighbouring_relation]}{place} ({self.neighbouring_relation}).",
             f"In the language of Gaussian differential privacy: {_bound('mu', self.mu)} ({self.mu.kind}), for every "
             f"attack whose rates of false alarms and of misses are both at least {self.mu.alpha_min:g}.",
         ]

@@ -63,6 +63,7 @@ def test_every_patient_is_charged_with_its_own_groups_mechanism_and_the_statemen
     assert 7.9 < statement.epsilon.upper <= 8.0
     assert (statement.sampling_rate, statement.steps) == (None, plan.phases[2].steps)
     assert statement.noise_multiplier == plan.phases[2].noise_multiplier
+    assert "place among those to label being kept" in " ".join(statement.words())
     assert any("keeps an empty place" in gap for gap in statement.not_covered)
     assert [split.split for split in run.metrics().splits] == ["val", "test"]
     first = RunFolder.open(campaign.path / "phase-0").statement()
@@ -163,6 +164,20 @@ def test_a_kill_between_charge_and_choice_draws_again_for_the_same_charge(begin,
     assert campaign.advance(silent).phase == 1
     with Ledger.open(site_ledger) as site:
         assert sum(entry.event == "reserve" and "selection" in entry.run for entry in site.entries()) == 1
+
+
+def test_a_copy_of_the_folder_does_not_choose_again_for_the_same_charge(begin, site_ledger, monkeypatch, fill):
+    campaign, truth = begin(sizes=(10, 4))
+    fill(campaign.next_batch.sheet, truth)
+    with monkeypatch.context() as patch:
+        patch.setattr(Campaign, "_select", lambda *_: None)
+        campaign.advance(silent)
+    copy = shutil.copytree(campaign.path, campaign.path.with_name("copy"))
+    assert campaign.advance(silent).phase == 1
+    charged = spent(site_ledger, campaign.state.groups[1][0])
+    with pytest.raises(InputError, match="another copy of this folder went on"):
+        Campaign(copy).advance(silent)
+    assert spent(site_ledger, campaign.state.groups[1][0]) == charged
 
 
 def test_a_seed_repeats_the_choices_and_forbids_the_release(begin, tmp_path, carry_on):

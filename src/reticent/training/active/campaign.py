@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from reticent.data import Cohort, manifest_name
 from reticent.errors import InputError
@@ -193,35 +193,46 @@ class Campaign:
         Charged before a score is computed, to all who wait. A choice that a kill kept from being written was seen by
         nobody; another one is then drawn for the same charge.
         """
-        state, plan, study = self.state, self.plan, self._study(phase)
-        size, source = plan.phases[phase].selected, _source(study, phase)
-        pool = waiting_subjects(self._rows(), state.groups)
+        plan, name = self.plan, f"{self.state.campaign}-selection-{phase}"
+        size, source = plan.phases[phase].selected, _source(self._study(phase), phase)
+        pool = waiting_subjects(self._rows(), self.state.groups)
         if not plan.round_epsilon:
             chosen = [pool[k] for k in random_k(len(pool), size, source)]
-        else:
-            self._charge(phase, pool, run)
+            self._write_state(groups=(*self.state.groups, tuple(chosen)))
+            return
+        with Ledger.open(Path(self.state.ledger)) as site:
+            self._charge(site, name, pool, run)
             chosen = self._best(pool, size, run, source, progress)
-        self.state = state.model_copy(update={"groups": (*state.groups, tuple(chosen))})
-        write_json(self.private / "campaign.json", self.state.model_dump(mode="json", by_alias=True))
-
-    def _charge(self, phase: int, pool: Sequence[str], run: RunFolder) -> None:
-        """Charge a round's noised scores to all who wait, once."""
-        state, plan, budget = self.state, self.plan, self._study(phase).privacy.budget
-        name = f"{state.campaign}-selection-{phase}"
-        with Ledger.open(Path(state.ledger)) as site:
-            if any(entry.run == name for entry in site.entries()):
-                return
-            site.reserve(
-                run=name,
-                cohort=state.cohort,
-                fingerprint=run.state().fingerprint,
-                subjects=pool,
-                unit=plan.unit,
-                mechanism=plan.selection(),
-                budget=Budget.parse(budget, plan.delta) if budget else None,
-                details={"campaign": state.campaign, "strategy": state.strategy, "phase": phase},
-            )
+            self._write_state(groups=(*self.state.groups, tuple(chosen)))
             site.settle(name, plan.selection())
+
+    def _charge(self, site: Ledger, name: str, pool: Sequence[str], run: RunFolder) -> None:
+        """Charge a round's noised scores to all who wait, once: a copy of the folder may not choose for it again."""
+        state, plan, budget, session = self.state, self.plan, run.study().privacy.budget, new_run_id()
+        entries = [entry for entry in site.entries() if entry.run == name]
+        if entries and (entries[-1].event == "settle" or entries[-1].details.get("session") not in state.sessions):
+            raise InputError(
+                f"{self.path}: another copy of this folder went on with the campaign, whose scores were charged once; "
+                "go on with that copy"
+            )
+        self._write_state(sessions=(*state.sessions, session))  # first: a kill in between may still go on
+        if entries:
+            site.record("resume", name, {"session": session})
+            return
+        site.reserve(
+            run=name,
+            cohort=state.cohort,
+            fingerprint=run.state().fingerprint,
+            subjects=pool,
+            unit=plan.unit,
+            mechanism=plan.selection(),
+            budget=Budget.parse(budget, plan.delta) if budget else None,
+            details={"campaign": state.campaign, "strategy": state.strategy, "session": session},
+        )
+
+    def _write_state(self, **changes: Any) -> None:
+        self.state = self.state.model_copy(update=changes)
+        write_json(self.private / "campaign.json", self.state.model_dump(mode="json", by_alias=True))
 
     def _best(
         self, pool: Sequence[str], size: int, run: RunFolder, source: RandomSource, progress: Progress
