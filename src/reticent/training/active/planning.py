@@ -150,7 +150,7 @@ def plan_step_amplification(
 
     Raises:
         InputError: an option is out of range, the strategy needs an epsilon or cannot be private, or the target is out
-            of reach.
+            of reach: so is any epsilon below ln(1 / delta) / 62, where the quick accountant's orders end.
     """
     _require(query_sizes, epsilon, delta, batch_size, epochs, selection_epsilon)
     for name, value, known in (
