@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,3 +32,37 @@ def write_cohort(tmp_path):
         return folder / "manifest.csv"
 
     return write
+
+
+@pytest.fixture
+def write_pool(write_cohort):
+    """Writes a cohort of which the training patients have no labels; its manifest, and the label of every file."""
+
+    def write(**options):
+        manifest = write_cohort(**options)
+        with manifest.open() as file:
+            rows = list(csv.DictReader(file))
+        write_rows(manifest, [row if row["split"] != "train" else {**row, "label": ""} for row in rows])
+        return manifest, {row["file"]: row["label"] for row in rows}
+
+    return write
+
+
+@pytest.fixture
+def fill():
+    """Fills in the labels of a sheet, as a person would; its rows as they were."""
+
+    def fill(sheet, truth):
+        with sheet.open() as file:
+            rows = list(csv.DictReader(file))
+        write_rows(sheet, [{**row, "label": truth[row["file"].rpartition("/")[2]]} for row in rows])
+        return rows
+
+    return fill
+
+
+def write_rows(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -28,6 +28,7 @@ from reticent.accounting import (
     Repetition,
     SubsampledGaussian,
     Unbounded,
+    UntilSelected,
     WorstOf,
     from_dp_event,
     mechanism_from_dict,
@@ -52,6 +53,7 @@ ALL = [
     WorstOf((SubsampledGaussian(1.0, 0.05, 20), SubsampledGaussian(1.0, 0.1, 5))),
     Composition((Laplace(3.0), SubsampledGaussian(2.0, 0.1, 10), RandomisedResponse(0.3))),
     Composition((LocalGaussian(2.0), LocalRandomisedResponse(0.3, 4))),
+    UntilSelected(Laplace(3.0), (SubsampledGaussian(2.0, 0.3, 10), SubsampledGaussian(2.0, 0.5, 5))),
 ]
 
 

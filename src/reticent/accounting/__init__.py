@@ -31,6 +31,7 @@ from reticent.accounting.mechanisms import (
     Repetition,
     SubsampledGaussian,
     Unbounded,
+    UntilSelected,
     WorstOf,
     mechanism_from_dict,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "SubsampledGaussian",
     "Target",
     "Unbounded",
+    "UntilSelected",
     "WorstOf",
     "bayes_error",
     "calibrate",

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from reticent import __version__
-from reticent.cli import account, calibrate, cite, compare, data, inspect, ledger, predict, report, risk, sweep, train
+from reticent.cli import (
+    account,
+    calibrate,
+    cite,
+    compare,
+    data,
+    inspect,
+    label,
+    ledger,
+    predict,
+    report,
+    risk,
+    sweep,
+    train,
+)
 from reticent.cli.console import print_error, print_warning
 from reticent.errors import InputError
 from reticent.launch import ToldError, own_rank
@@ -45,7 +59,7 @@ def _options(
     """Private and trustworthy deep learning for medical images."""
 
 
-for module in (train, sweep, inspect, predict, data, report, ledger, account, calibrate, compare, risk, cite):
+for module in (train, label, sweep, inspect, predict, data, report, ledger, account, calibrate, compare, risk, cite):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -188,7 +188,7 @@ def command(
     study = on_rank_zero(lambda: _study(cohort, flags, out=out, dry_run=dry_run, resume=resume))
     if study is None:
         assert resume is not None
-        _finish(_resume(resume, ledger, download))
+        finish(_resume(resume, ledger, download))
         return
     with on_all_ranks():
         opened = _open(study, download, hashed=not dry_run)
@@ -197,7 +197,7 @@ def command(
             f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
         )
     if not dry_run:
-        _finish(_start(study, opened, out, ledger))
+        finish(_start(study, opened, out, ledger))
     elif own_rank() == 0:
         from reticent.cli.dry_run import show_dry_run
         from reticent.governance import ledger_path
@@ -262,6 +262,8 @@ def _resume(path: Path, ledger: Path | None, download: bool) -> RunFolder:
     from reticent.records import RunFolder
     from reticent.training import resume_training
 
+    if (path.absolute().parent / "private" / "campaign.json").is_file():
+        raise InputError(f"{path}: a phase of a campaign; continue it with `reticent label {path.parent}`")
     folder = on_rank_zero(lambda: RunFolder.open(path, finished=False))
     with on_all_ranks():
         cohort = _open(folder.study(), download)
@@ -278,7 +280,8 @@ def _say_resumable(path: Path) -> None:
         console.print(f"The steps so far are kept and spent; continue with: reticent train --resume {path}")
 
 
-def _finish(folder: RunFolder) -> None:
+def finish(folder: RunFolder) -> None:
+    """Write the report of a finished run, and print its guarantee and where everything is."""
     if own_rank():
         return
     from reticent.report import write_report

@@ -5,7 +5,9 @@ from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, Record, Role, Task
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
+from reticent.data.manifest import manifest_name
 from reticent.data.open_cohort import open_cohort
+from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.splits import assign_splits
 
@@ -22,8 +24,10 @@ __all__ = [
     "Task",
     "assign_splits",
     "image_files",
+    "manifest_name",
     "inspect_cohort",
     "open_cohort",
     "read_image",
+    "read_pool",
     "write_mask",
 ]

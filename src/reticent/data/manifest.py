@@ -49,25 +49,30 @@ def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -
     repeated files, unfit labels or unknown splits.
     """
     path = Path(uri)
-    table = _read_table(path)
+    table = read_table(path)
     roles = _roles(path, table, columns, labels)
-    splits = _splits(path, table, roles.split)
+    splits = find_splits(path, table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = _labels(path, table, roles, unlabelled)
     locators = _locators(path, table, roles, unlabelled)
     used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels}
     names = {column: role for role, column in columns.items() if role not in _ALIASES}
     attributes = attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
-    subjects = [None] * len(table) if roles.subject is None else _texts(table, roles.subject)
+    subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
     files = [str(file) for file in table[roles.file]]
     rows = zip(files, subjects, splits, row_labels, attributes, locators, strict=True)
     entries = [Entry(*row) for row in rows]
     spatial, channels = read_header(locators[0].image)
     has_subjects = roles.subject is not None
     return Cohort(
-        uri, path.resolve().parent.name if path.stem in ("manifest", "data") else path.stem, task, classes, entries,
+        uri, manifest_name(path), task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
     )  # fmt: skip
+
+
+def manifest_name(path: Path) -> str:
+    """The cohort's name: the manifest's, or its folder's where it is called no more than that."""
+    return path.resolve().parent.name if path.stem in ("manifest", "data") else path.stem
 
 
 def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Path]]:
@@ -76,14 +81,15 @@ def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Pat
     Raises InputError for an unreadable manifest, no file column and missing files.
     """
     path = Path(uri)
-    table = _read_table(path)
+    table = read_table(path)
     present = [str(name) for name in table.columns]
     named = {role: column for role, column in columns.items() if column in present}
-    files = _texts(table, _file_column(path, present, named))
+    files = texts(table, find_file_column(path, present, named))
     return [(file, find_image(path, row, file)) for row, file in enumerate(files, start=2) if file is not None]
 
 
-def _read_table(path: Path) -> "pandas.DataFrame":
+def read_table(path: Path) -> "pandas.DataFrame":
+    """Every cell as text without spaces around it, or missing; raises InputError for what is no table with rows."""
     # Imported here: pandas takes a third of a second, and only manifests need it.
     import pandas
 
@@ -114,7 +120,8 @@ def _separator(path: Path) -> str:
     return max(",;\t", key=header.count)
 
 
-def _texts(table: "pandas.DataFrame", column: str) -> list[str | None]:
+def texts(table: "pandas.DataFrame", column: str) -> list[str | None]:
+    """The cells of a column."""
     return [value if isinstance(value, str) else None for value in table[column]]
 
 
@@ -130,8 +137,8 @@ def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], la
         if labels.count(label) > 1:
             raise InputError(f"{path}: --label {label} is named twice")
 
-    file = _file_column(path, present, columns)
-    find = partial(_column, path, present, columns)
+    file = find_file_column(path, present, columns)
+    find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
     asked = tuple(labels) or ((columns["label"],) if "label" in columns else ())
     mask = None if asked else find("mask")
@@ -145,14 +152,16 @@ def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], la
     return _Roles(file, subject, split, mask, asked)
 
 
-def _file_column(path: Path, present: Sequence[str], columns: Mapping[str, str]) -> str:
-    file = _column(path, present, columns, "file")
+def find_file_column(path: Path, present: Sequence[str], columns: Mapping[str, str]) -> str:
+    """The column of the files; raises InputError if there is none."""
+    file = find_column(path, present, columns, "file")
     if file is None:
         raise InputError(f"{path}: no file column among {', '.join(present)}; say which ({_option('file')})")
     return file
 
 
-def _column(path: Path, present: Sequence[str], columns: Mapping[str, str], role: str) -> str | None:
+def find_column(path: Path, present: Sequence[str], columns: Mapping[str, str], role: str) -> str | None:
+    """The column named for a role, or the one with a usual name; raises InputError if there are several."""
     if role in columns:
         return columns[role]
     found = [name for name in present if name.lower() in _ALIASES[role]]
@@ -167,7 +176,7 @@ def _option(role: str) -> str:
 
 def _only_binary_column(path: Path, table: "pandas.DataFrame", taken: set[str | None]) -> str:
     free = [str(name) for name in table.columns if name not in taken]
-    binary = [name for name in free if looks_binary(_texts(table, name))]
+    binary = [name for name in free if looks_binary(texts(table, name))]
     if len(binary) == 1:
         return binary[0]
     candidates = binary or [name for name in free if 2 <= table[name].nunique() <= _MOST_CANDIDATE_VALUES]
@@ -175,11 +184,12 @@ def _only_binary_column(path: Path, table: "pandas.DataFrame", taken: set[str | 
     raise InputError(f"{path}: which column is the label? Say `--label NAME`; candidates: {listed}")
 
 
-def _splits(path: Path, table: "pandas.DataFrame", column: str | None) -> list[str | None]:
+def find_splits(path: Path, table: "pandas.DataFrame", column: str | None) -> list[str | None]:
+    """The split of each row, None where none is given; raises InputError for an unknown one."""
     if column is None:
         return [None] * len(table)
     splits = []
-    for row, name in enumerate(_texts(table, column), start=2):
+    for row, name in enumerate(texts(table, column), start=2):
         split = None if name is None else canonical_split(name)
         if name is not None and split is None:
             raise InputError(
@@ -196,16 +206,16 @@ def _labels(
     if roles.mask is not None:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:
-        values = {name: _texts(table, name) for name in roles.labels}
+        values = {name: texts(table, name) for name in roles.labels}
         return "multi-label", roles.labels, multi_labels(path, values, unlabelled)
     name = roles.labels[0]
-    classes, labels = class_labels(path, name, _texts(table, name), unlabelled)
+    classes, labels = class_labels(path, name, texts(table, name), unlabelled)
     return ("binary" if len(classes) == 2 else "multi-class"), classes, labels
 
 
 def _locators(path: Path, table: "pandas.DataFrame", roles: _Roles, unlabelled: list[bool]) -> list[FileLocator]:
-    files = _texts(table, roles.file)
-    masks = [None] * len(table) if roles.mask is None else _texts(table, roles.mask)
+    files = texts(table, roles.file)
+    masks = [None] * len(table) if roles.mask is None else texts(table, roles.mask)
     locators: list[FileLocator] = []
     rows: dict[Path, int] = {}
     for row, (file, mask) in enumerate(zip(files, masks, strict=True), start=2):

@@ -153,7 +153,7 @@ class RunFolder:
         return make_study(read_study(path), str(path))
 
     def state(self) -> RunState:
-        return _read(RunState, self.private / "run.json")
+        return read_record(RunState, self.private / "run.json")
 
     def write_state(self, state: RunState) -> None:
         write_json(self.private / "run.json", state.model_dump(mode="json", by_alias=True))
@@ -169,10 +169,10 @@ class RunFolder:
         return sum(line.split(",")[1] == "train" for line in lines)
 
     def statement(self) -> PrivacyStatement:
-        return _read(PrivacyStatement, self.release / "privacy.json")
+        return read_record(PrivacyStatement, self.release / "privacy.json")
 
     def metrics(self) -> Metrics:
-        return _read(Metrics, self.private / "metrics.json")
+        return read_record(Metrics, self.private / "metrics.json")
 
     def write_metrics(self, metrics: Metrics) -> None:
         write_json(self.private / "metrics.json", metrics.model_dump(mode="json", by_alias=True))
@@ -208,7 +208,12 @@ def default_run_path(cohort: str) -> Path:
     return Path("runs") / f"{cohort}-{number:03d}"
 
 
-def _read(kind: type[_T], path: Path) -> _T:
+def read_record(kind: type[_T], path: Path) -> _T:
+    """A record from its JSON file.
+
+    Raises:
+        InputError: the file is missing, is not JSON, or is no such record.
+    """
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:

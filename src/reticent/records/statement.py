@@ -78,6 +78,7 @@ class PrivacyStatement(BaseModel):
     sampling: str
     noise_multiplier: float | None
     sampling_rate: float | None
+    """None for a phase of a labelling campaign: its groups of patients have rates of their own."""
     steps: int
     max_norm: float | None
     max_records_per_subject: int
@@ -109,10 +110,12 @@ class PrivacyStatement(BaseModel):
         protected = f"Every {who} in the training data is"
         if features:
             protected = f"The image features{' and the label' * labels} of every {who} in the training data are"
+        campaign = self.sampling_rate is None and not features
+        place = ", the absent one's place among those to label being kept" if campaign else ""
         sentences = [
             f"{protected} protected by differential privacy: {_bound('epsilon', self.epsilon)} "
             f"at delta = {self.delta:g} ({self.epsilon.kind}); compared are cohorts with one {one} "
-            f"{changes[self.neighbouring_relation]}{alike} ({self.neighbouring_relation}).",
+            f"{changes[self.neighbouring_relation]}{alike}{place} ({self.neighbouring_relation}).",
             f"In the language of Gaussian differential privacy: {_bound('mu', self.mu)} ({self.mu.kind}), for every "
             f"attack whose rates of false alarms and of misses are both at least {self.mu.alpha_min:g}.",
         ]

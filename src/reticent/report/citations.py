@@ -193,6 +193,16 @@ _NEURAL_DP = """\
   archiveprefix = {arXiv}
 }"""  # noqa: E501
 
+_ACTIVE_LEARNING = """\
+@inproceedings{schwethelm2025differentially,
+  title     = {Differentially Private Active Learning: Balancing Effective Data Selection and Privacy},
+  author    = {Schwethelm, Kristian and Kaiser, Johannes and Kuntzer, Jonas and Yigitsoy, Mehmet and Rueckert, Daniel and Kaissis, Georgios},
+  booktitle = {2025 IEEE Conference on Secure and Trustworthy Machine Learning (SaTML)},
+  pages     = {858--878},
+  year      = {2025},
+  doi       = {10.1109/SaTML64287.2025.00053}
+}"""  # noqa: E501
+
 _MEDMNIST = """\
 @article{yang2023medmnist,
   title   = {{MedMNIST} v2 -- A large-scale lightweight benchmark for {2D} and {3D} biomedical image classification},
@@ -228,6 +238,8 @@ def _entries(run: RunFolder) -> Iterator[str]:
             yield _SUBSAMPLED_ACCOUNTING
         if run.statement().sampling == "cyclic-poisson":
             yield from (_BANDED, _BANDED_TOEPLITZ)
+        if run.statement().sampling_rate is None and not study.privacy.private_activations:  # a campaign's groups
+            yield _ACTIVE_LEARNING
     yield from _of_training(study)
     name = study.model.name
     if name in ("default", "smoothnet", "resnet9", "complex"):

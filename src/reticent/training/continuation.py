@@ -19,7 +19,7 @@ def continue_run(folder: RunFolder, plan: Plan, site: Ledger) -> None:
     state = folder.state()
     entries = [entry for entry in site.entries() if entry.run == state.run]
     reserved, last = entries[0], entries[-1]
-    if reserved.details["study"] != plan.study.digest() or reserved.mechanism != plan.mechanism.to_dict():
+    if reserved.details["study"] != plan.study.digest() or reserved.mechanism != plan.charges[0].to_dict():
         raise InputError(
             f"{folder.path}: study.toml or private/run.json was changed since the job was charged; restore it, or "
             "start a new run"

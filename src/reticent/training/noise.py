@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -68,8 +69,19 @@ def gaussian_noise(like: Tensor, std: float, source: RandomSource) -> Tensor:
     return values.reshape(like.shape).to(like)
 
 
-def bernoulli(probability: float, count: int, source: RandomSource) -> NDArray[np.bool_]:
-    """Independent draws, each true with `probability` (to within 2^-64)."""
-    if probability >= 1:
+def laplace_noise(count: int, scale: float, source: RandomSource) -> NDArray[np.float64]:
+    """Independent values with density e^(-|x| / scale) / (2 scale): exponential sizes of 53 bits with random signs."""
+    words = source.words(2 * count)
+    sizes = -np.log1p(-(words[:count] >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+    return np.where(words[count:] >> np.uint64(63), sizes, -sizes) * scale
+
+
+def bernoulli(
+    probability: float | Sequence[float] | NDArray[np.float64], count: int, source: RandomSource
+) -> NDArray[np.bool_]:
+    """Independent draws, each true with `probability`, one for all or one for each (to within 2^-64)."""
+    if np.ndim(probability) == 0 and float(probability) >= 1:  # type: ignore[arg-type]
         return np.ones(count, dtype=bool)
-    return source.words(count) < np.uint64(math.floor(probability * 2.0**64))
+    chances = np.broadcast_to(np.asarray(probability, dtype=np.float64), (count,))
+    limits = np.floor(np.minimum(chances, 1 - 2.0**-53) * 2.0**64).astype(np.uint64)
+    return (source.words(count) < limits) | (chances >= 1)

@@ -5,7 +5,9 @@ Made from public study values alone, before any pixel is read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from reticent.accounting import (
     AdvantageTarget,
@@ -31,6 +33,20 @@ COUNT_NOISE_MULTIPLIER = 10.0
 
 
 @dataclass(frozen=True)
+class CampaignPhase:
+    """A run that is one phase of an active-learning campaign: its groups of subjects, and what came before it."""
+
+    groups: Mapping[str, int]
+    """The phase that each training subject was labelled before, from 0."""
+    rates: tuple[float, ...]
+    """Sampling rate of each group."""
+    stated: Mechanism
+    """What the campaign guarantees at the end of this phase: the statement is about it."""
+    first_weights: Path | None
+    """Weights that the previous phase released."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """`noise_multiplier` and `count_noise_multiplier` are None where that noise is not part of the run."""
 
@@ -39,10 +55,22 @@ class Plan:
     count_noise_multiplier: float | None
     classes: int | None = None
     """Number of classes, which randomised labels are accounted with."""
+    phase: CampaignPhase | None = None
+
+    @property
+    def charges(self) -> tuple[Mechanism, ...]:
+        """What the run does to its subjects, for each group of them; one for all where it is no campaign's."""
+        if self.phase is None:
+            return (self.mechanism,)
+        assert self.noise_multiplier is not None
+        steps, unit = self.study.privacy.steps, self.study.cohort.unit
+        return tuple(SubsampledGaussian(self.noise_multiplier, rate, steps, unit=unit) for rate in self.phase.rates)
 
     @property
     def mechanism(self) -> Mechanism:
-        """What the run will have done to every training subject's data."""
+        """What will have been done to every training subject's data: by the run, or by its campaign so far."""
+        if self.phase is not None:
+            return self.phase.stated
         if self.noise_multiplier is None:
             return Unbounded("trained without noise (--non-private)", unit=self.study.cohort.unit)
         return _mechanism(self.study, self.noise_multiplier, self.count_noise_multiplier, self.classes)

@@ -17,15 +17,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reticent.accounting import Gaussian, Mechanism, Unbounded
 from reticent.data import Cohort
 from reticent.errors import InputError
-from reticent.governance import Budget, Ledger, ledger_path
+from reticent.governance import Ledger, ledger_path
 from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_run_id, now, write_file
+from reticent.training.active.sampling import phase_sampler
 from reticent.training.banded_noise import banded_noise
+from reticent.training.charging import give_back, reserve, settle
 from reticent.training.class_counts import counted_weights
 from reticent.training.continuation import continue_run
-from reticent.training.cyclic_sampling import cyclic_sampler
+from reticent.training.cyclic_sampling import CyclicSampler, cyclic_sampler
 from reticent.training.engine import ClippedGrad
 from reticent.training.following import led_by_rank_zero, next_batch
 from reticent.training.langevin import at_temperature, run_temperature
@@ -113,9 +114,9 @@ class PrivateRun:
         seed = plan.study.privacy.seed
         self.source: RandomSource = SystemSource() if seed is None else SeededSource(seed, self.journal.started)
         self._subjects = data.subjects("train")
-        privacy, groups = plan.study.privacy, f"groups of run {self.state.run}"
+        groups = f"groups of run {self.state.run}"
         key = ledger.derive_key(groups) if seed is None else b"groups of seed %d" % seed
-        self.sampler = cyclic_sampler(self._subjects, privacy, key)
+        self.sampler = _sampler(plan, self._subjects, key)
         self.noise = banded_noise(plan, self.source)
 
     @classmethod
@@ -146,7 +147,7 @@ class PrivateRun:
         folder = RunFolder.create(out, study)
         run, session, fingerprint = new_run_id(), new_run_id(), data.fingerprint(site.pseudonym)
         try:
-            anchors = _reserve(site, data, plan, run, session, fingerprint)
+            anchors = reserve(site, data, plan, run, session, fingerprint)
         except BaseException:
             shutil.rmtree(folder.path)
             raise
@@ -176,7 +177,7 @@ class PrivateRun:
             data.decode(folder.private / "cache", progress)
         except InputError:
             shutil.rmtree(folder.path)  # first: the ledger may need the room
-            _give_back(site, plan, run)
+            give_back(site, plan, run, data.subjects("train"))
             raise
         return cls(folder, plan, data, site, Journal(folder.journal, study.privacy.steps), progress)
 
@@ -188,9 +189,12 @@ class PrivateRun:
         cohort: Cohort,
         *,
         ledger: Path | None = None,
+        plan: Plan | None = None,
         progress: Progress = lambda stage, done, total: None,
     ) -> Self:
         """Continue a run that was interrupted; steps that were started stay spent.
+
+        The phase of a campaign needs the `plan` that it was started with.
 
         Raises:
             InputError: the run is finished or in use, the cohort or the study is another one, the ledger does not hold
@@ -201,17 +205,23 @@ class PrivateRun:
             raise InputError(f"{folder.path}: the run is finished; there is nothing to resume")
         journal = Journal(folder.journal, study.privacy.steps)
         try:
-            return cls._resume(folder, cohort, ledger, journal, progress)
+            return cls._resume(folder, cohort, ledger, plan, journal, progress)
         except BaseException:
             journal.close()
             raise
 
     @classmethod
     def _resume(
-        cls, folder: RunFolder, cohort: Cohort, ledger: Path | None, journal: Journal, progress: Progress
+        cls,
+        folder: RunFolder,
+        cohort: Cohort,
+        ledger: Path | None,
+        plan: Plan | None,
+        journal: Journal,
+        progress: Progress,
     ) -> Self:
         state, study = folder.state(), folder.study()
-        plan = Plan(study, state.noise_multiplier, state.count_noise_multiplier, len(state.classes))
+        plan = plan or Plan(study, state.noise_multiplier, state.count_noise_multiplier, len(state.classes))
         site = Ledger.open(ledger or Path(state.ledger))
         site.verify(state.anchors)
         data = PreparedCohort(cohort, study, site.derive_key("split"))
@@ -300,7 +310,7 @@ class PrivateRun:
         subjects = len(self._subjects)
         statement = make_statement(self.plan, self.state, self.source, subjects=subjects, weights=stored)
         self.folder.publish(statement, study, lambda path: path.write_bytes(stored))
-        anchors = (*self.state.anchors, *self._settle())
+        anchors = (*self.state.anchors, *settle(self.ledger, self.plan, self.state, self._subjects))
         shutil.rmtree(self.folder.private / "cache", ignore_errors=True)
         self.state = self.state.model_copy(update={"status": "finished", "anchors": anchors})
         self.folder.write_state(self.state)
@@ -318,15 +328,12 @@ class PrivateRun:
                 "Use a layer without running statistics; `check_independence` names it before anything is charged."
             )
 
-    def _settle(self) -> list[str]:
-        """Settle the run and its twin where that was not done before a kill; the new heads."""
-        settled = {entry.run for entry in self.ledger.entries() if entry.event == "settle"}
-        details = {"session": self.state.session}
-        return [
-            self.ledger.settle(job, m, details)
-            for job, m in _jobs(self.plan, self.state.run).items()
-            if job not in settled
-        ]
+
+def _sampler(plan: Plan, subjects: Mapping[str, list[int]], key: bytes) -> CyclicSampler:
+    privacy, phase = plan.study.privacy, plan.phase
+    if phase is None:
+        return cyclic_sampler(subjects, privacy, key)
+    return CyclicSampler((phase_sampler(subjects, phase.groups, phase.rates, privacy.max_records_per_subject),))
 
 
 def _check_training(data: PreparedCohort, plan: Plan) -> None:
@@ -338,46 +345,6 @@ def _check_training(data: PreparedCohort, plan: Plan) -> None:
         warnings.warn(weak, stacklevel=3)
     for missing in data.classes_without_training():
         warnings.warn(f"no training record has the class {missing!r}; is it a spelling of another?", stacklevel=3)
-
-
-def _jobs(plan: Plan, run: str) -> dict[str, Mechanism]:
-    """What is charged for a run: its own mechanism, and the twin's."""
-    if not plan.study.training.twin:
-        return {run: plan.mechanism}
-    twin = Unbounded("non-private twin of a private run; only its metrics are kept", unit=plan.study.cohort.unit)
-    return {run: plan.mechanism, f"{run}-twin": twin}
-
-
-def _reserve(
-    site: Ledger, data: PreparedCohort, plan: Plan, run: str, session: str, fingerprint: str
-) -> tuple[str, ...]:
-    """Reserve all jobs of a run, or none; the ledger's heads after each."""
-    study, anchors = plan.study, {}
-    try:
-        for job, mechanism in _jobs(plan, run).items():
-            anchors[job] = site.reserve(
-                run=job,
-                cohort=data.cohort.name,
-                fingerprint=fingerprint,
-                subjects=list(data.subjects("train")),
-                unit=study.cohort.unit,
-                mechanism=mechanism,
-                budget=Budget.parse(study.privacy.budget, study.privacy.delta) if study.privacy.budget else None,
-                details={"study": study.digest(), "session": session},
-            )
-    except BaseException:
-        for job in anchors:
-            site.settle(job, None)
-        raise
-    return tuple(anchors.values())
-
-
-def _give_back(site: Ledger, plan: Plan, run: str) -> None:
-    """Settle a run that failed before its first step: only class counts may have been bought."""
-    counted = plan.count_noise_multiplier
-    bought = None if counted is None else Gaussian(counted, unit=plan.study.cohort.unit)
-    for job in _jobs(plan, run):
-        site.settle(job, bought if job == run else None)
 
 
 def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None:

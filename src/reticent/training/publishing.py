@@ -27,7 +27,7 @@ def make_statement(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         releasable=private and source.cryptographic,
         noise_multiplier=plan.noise_multiplier,
-        sampling_rate=None if privacy.private_activations else privacy.sampling_rate,
+        sampling_rate=None if privacy.private_activations or plan.phase is not None else privacy.sampling_rate,
         steps=1 if privacy.private_activations else privacy.steps,  # of the mechanism: features are released once
         max_norm=privacy.max_norm if private else None,
         max_records_per_subject=privacy.max_records_per_subject,
@@ -87,6 +87,12 @@ def _not_covered(plan: Plan, subjects: int) -> tuple[str, ...]:
         gaps.append(
             "patients: only single records are protected; a patient with k records has a weaker guarantee than stated"
         )
+    if plan.phase is not None:
+        gaps.append(
+            f"the numbers of {unit}s, labelled in each phase and waiting to be, which are treated as public: an absent "
+            f"{unit} keeps an empty place among those to select from"
+        )
+        gaps.append("what those who label see: which patients were selected, and their images")
     if study.model.init_from is not None:
         gaps.append("the data behind the first weights, declared public by the user")
     return tuple(gaps)

@@ -28,6 +28,7 @@ from reticent.training.private_run import PrivateRun
 from reticent.training.ranks import join_ranks
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.task import Task, forward
+from reticent.training.weights import load_released
 
 _CHECKPOINTS = 20
 
@@ -44,11 +45,13 @@ def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan:
         return _train(run, progress)
 
 
-def resume_training(folder: RunFolder, cohort: Cohort, *, ledger: Path | None, progress: Progress) -> RunFolder:
-    """Continue an interrupted run with fresh batches and noise."""
+def resume_training(
+    folder: RunFolder, cohort: Cohort, *, ledger: Path | None, progress: Progress, plan: Plan | None = None
+) -> RunFolder:
+    """Continue an interrupted run with fresh batches and noise; see `PrivateRun.resume`."""
     with join_ranks().together():
         check_study(folder.study(), cohort)
-    with PrivateRun.resume(folder, cohort, ledger=ledger, progress=progress) as run:
+    with PrivateRun.resume(folder, cohort, ledger=ledger, plan=plan, progress=progress) as run:
         return _train(run, progress)
 
 
@@ -110,6 +113,8 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     if study.privacy.seed is not None:
         torch.manual_seed(study.privacy.seed + run.ranks.rank)
     model = new_model(study, run.task, run.data.channels, run.data.image_size)
+    if run.plan.phase is not None and run.plan.phase.first_weights is not None:
+        load_released(study, model, run.plan.phase.first_weights, run.task)
     share_weights(model, run.ranks)
     learner = Learner(study, model, run.expected_subjects)
     run.restore(**learner.parts)

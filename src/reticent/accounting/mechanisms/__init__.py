@@ -5,6 +5,7 @@ from reticent.accounting.mechanisms.composition import (
     Composition,
     Repetition,
     Unbounded,
+    UntilSelected,
     WorstOf,
     mechanism_from_dict,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "SHUFFLED",
     "SubsampledGaussian",
     "Unbounded",
+    "UntilSelected",
     "Unit",
     "WorstOf",
     "mechanism_from_dict",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from reticent.accounting.checks import require_steps
+from reticent.accounting.loss_bounds import Release
 from reticent.accounting.mechanisms.discrete import DiscreteGaussian, DiscreteLoss, Laplace, RandomisedResponse
 from reticent.accounting.mechanisms.gaussian import (
     BandedGaussian,
@@ -29,6 +31,7 @@ from reticent.accounting.mechanisms.mechanism import (
 )
 from reticent.accounting.plans import combined
 from reticent.accounting.profiles import PrivacyProfile, UnboundedProfile
+from reticent.accounting.stopping import stopping_loss
 from reticent.errors import InputError
 
 SHUFFLED = (
@@ -187,6 +190,52 @@ class WorstOf(_Several):
 
 
 @dataclass(frozen=True)
+class UntilSelected(_Several):
+    """Rounds of one `mechanism` on a unit until it is selected, whereupon the round's own of `mechanisms` follows.
+
+    Of R mechanisms, the k-th follows selection after k rounds; a unit that is never selected is in R rounds and no
+    more. Which units are selected may depend on everything that was released so far, so that the worst of the R + 1
+    sequences is not a bound: see `stopping_loss`. A unit that is absent keeps its place among those to select from, as
+    one without data: what it adds to every sum is zero, and its answer in a round is any one of the possible ones.
+
+    Raises:
+        InputError: there are no mechanisms to follow, or they differ in their unit or neighbouring relation.
+    """
+
+    mechanism: Mechanism
+    mechanisms: tuple[Mechanism, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mechanisms", tuple(self.mechanisms))
+        self._require_alike("a selection")
+        Composition((self.mechanism, self.mechanisms[0]))
+
+    @property
+    def sampling(self) -> str:  # type: ignore[override]
+        """That of a composition of all."""
+        return Composition((self.mechanism, *self.mechanisms)).sampling
+
+    @property
+    def sequences(self) -> tuple[Mechanism, ...]:
+        """What a unit goes through that is selected after 1, 2, ... rounds, and that of one never selected."""
+        chosen = [Composition((Repetition(self.mechanism, k), m)) for k, m in enumerate(self.mechanisms, start=1)]
+        return (*chosen, Repetition(self.mechanism, len(self.mechanisms)))
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...] | None:
+        """A single loss that dominates all ways to select."""
+        if self.mechanism.plans is None or self._reason() is not None:
+            return None
+        loss = stopping_loss(self.mechanism.profile(), [mechanism.profile() for mechanism in self.mechanisms])
+        return ((Release(loss, 1),),)
+
+    @property
+    def attained(self) -> tuple[Plan, ...] | None:
+        """What the sequences can be made to show."""
+        return WorstOf(self.sequences).attained
+
+
+@dataclass(frozen=True)
 class Unbounded(Stored):
     """A job for which nothing can be guaranteed: epsilon infinite, type II error 0, delta 1."""
 
@@ -237,7 +286,7 @@ _TYPES: dict[str, type[Any]] = {
         *(Gaussian, SubsampledGaussian, ComplexGaussian, FixedSizeGaussian, BandedGaussian),
         *(Laplace, DiscreteGaussian, RandomisedResponse, DiscreteLoss),
         *(LocalGaussian, LocalRandomisedResponse),
-        *(Composition, Repetition, WorstOf, Unbounded),
+        *(Composition, Repetition, WorstOf, UntilSelected, Unbounded),
     )
 }
 
