@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.parallel import DistributedDataParallel
 
 from reticent.data import open_cohort
+from reticent.models import ComplexClassifier
 from reticent.records import Metrics, RunFolder, make_study
 from reticent.training import (
     PrivateRun,
@@ -24,7 +25,7 @@ from reticent.training import (
     ranks,
 )
 from reticent.training.averaging import MovingAverage
-from reticent.training.sharding import load_whole_state, share_weights, unwrapped, whole, whole_state
+from reticent.training.sharding import load_whole_state, set_gradients, share_weights, unwrapped, whole, whole_state
 
 
 def study_of(manifest, **privacy):
@@ -219,3 +220,28 @@ def shared_weights(path):
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     share_weights(model, ranks)
     torch.save(model.state_dict(), f"{path}-{ranks.rank}.pt")
+
+
+def complex_step(kind):
+    """The sum over ranks of a complex network, replicated or sharded, is that of one process."""
+    own = join_ranks()
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        networks.append(ComplexClassifier(2, 1, 3, (16, 16), width=4))
+    model, plain = networks
+    if kind == "ddp":
+        model = DistributedDataParallel(model)
+    else:
+        fully_shard(model)
+    x = torch.randn(4, 1, 16, 16)
+
+    def losses(model, batch):
+        return model(batch).square().sum(1)
+
+    found = clipped_grad(model, losses, x[2 * own.rank : 2 * own.rank + 2], max_norm=1.0)
+    set_gradients(model, found.sum, lambda name, total: total, own)
+    expected = clipped_grad(plain, losses, x, max_norm=1.0).sum
+    for g, value in zip(whole([p.grad for p in model.parameters()]), expected.values(), strict=True):
+        torch.testing.assert_close(g.to(value.dtype), value, rtol=1e-5, atol=1e-6)
+    torch.optim.NAdam(model.parameters(), 0.01).step()

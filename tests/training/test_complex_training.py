@@ -364,6 +364,12 @@ def test_a_run_in_two_processes_gives_the_weights_of_one(ranks, write_cohort, tm
         torch.testing.assert_close(value, two[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_replicated_and_sharded_complex_networks_have_the_sum_of_one_process(ranks, kind):
+    ended = ranks(2, call=("complex_step", kind))
+    assert ended.codes == [0, 0], ended.logs
+
+
 def test_the_estimate_counts_complex_parameters_twice(write_cohort):
     study = complex_study(write_cohort(), noise_multiplier=1.0)
     model = ComplexClassifier(2, 1, 2, (16, 16), width=4)

@@ -82,7 +82,11 @@ def test_steps_draw_each_group_at_its_rate_and_phases_begin_with_the_weights_bef
     samplers, loaded = [], []
     steps, load = PrivateRun.steps, train_module.load_released
     monkeypatch.setattr(PrivateRun, "steps", lambda run: (samplers.append((run.sampler, run._subjects)), steps(run))[1])
-    monkeypatch.setattr(train_module, "load_released", lambda model, path: (loaded.append(path), load(model, path)))
+    monkeypatch.setattr(
+        train_module,
+        "load_released",
+        lambda study, model, path, task: (loaded.append(path), load(study, model, path, task)),
+    )
     run = carry_on(campaign, truth)
     (first, _), (second, subjects) = ((sampler.groups[0], of) for sampler, of in samplers)
     rates = campaign.plan.phases
