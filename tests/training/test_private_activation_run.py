@@ -1,5 +1,7 @@
 """A run with private activations: charged before its one release, which no interruption repeats."""
 
+import sys
+
 import pytest
 import safetensors.torch
 import torch
@@ -14,6 +16,7 @@ from reticent.training import (
     Predictor,
     PrivateFeatures,
     PrivateRun,
+    Ranks,
     check_study,
     clipped_grad,
     make_plan,
@@ -262,6 +265,14 @@ def test_several_labels_are_not_randomised(write_cohort, public, tmp_path, site_
     cohort = open_cohort(study.cohort.uri, labels=study.cohort.labels)
     with pytest.raises(InputError, match="--label-epsilon randomises one class"):
         train(study, cohort, tmp_path / "run", ledger=None, plan=make_plan(study, 2), progress=silent)
+    assert not site_ledger.exists()
+
+
+def test_several_processes_are_refused_before_anything_is_charged(write_cohort, public, monkeypatch, site_ledger):
+    study = study_of(write_cohort(), public[1])
+    monkeypatch.setattr(sys.modules["reticent.training.train"], "join_ranks", lambda: Ranks(0, 2))
+    with pytest.raises(InputError, match="leave out torchrun"):
+        check_study(study, open_cohort(study.cohort.uri))
     assert not site_ledger.exists()
 
 
