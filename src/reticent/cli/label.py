@@ -121,8 +121,6 @@ def _begin(cohort: str, given: dict[str, Any]) -> None:
         "augment",
     )  # fmt: skip
     study = make_study(*study_values(cohort, {name: given[name] for name in names}))
-    if study.training.optimiser == "langevin":
-        raise InputError("--optimiser langevin samples within one run, a campaign has several; say nadam, adam or sgd")
     rows = read_pool(study.cohort.uri, study.cohort.columns, given["label"])
     plan = plan_step_amplification(
         sizes,

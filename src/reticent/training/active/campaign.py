@@ -325,6 +325,8 @@ def _require_plain(study: Study) -> None:
         (privacy.groups > 1, "--noise banded trains"),
         (training.class_weights == "counted", "--class-weights counted trains"),
         (study.cohort.unit == "record", "--unit record trains"),
+        (privacy.private_activations, "--private-activations trains"),
+        (training.optimiser == "langevin", "--optimiser langevin samples"),
     ):
         if wrong:
             raise InputError(f"{option} on what is no part of a campaign's plan; leave it out")
