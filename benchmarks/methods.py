@@ -39,11 +39,8 @@ METHODS: dict[str, Variant] = {
     "SmoothNet W10D10": {"model": {"name": "smoothnet", "arguments": {"width": 1.0, "depth": 1.0}}},
     "default network": {},
     "default, no moving average": {"training": {"ema_decay": 0.0}},
-    "default, not augmented": {"training": {"augment": "none"}},
     "default, 4 views": {"training": {"views": 4}},
-    "default, weights standardised": {"model": {"standardise_weights": True}},
     "default, automatic clipping": {"training": {"clipping": "automatic"}},
-    "default, chosen schedule": {"privacy": {"epochs": 20}},
     "default, Langevin": {"training": {"optimiser": "langevin"}, "grid": {"training.temperature": [0.01, 0.05, 0.2]}},
 }
 KSPACE: dict[str, Variant] = {

@@ -6,7 +6,7 @@ from monai.networks.nets import DenseNet121, ResNet
 from torch import nn
 
 from reticent.data import open_cohort
-from reticent.models import ResNet9, add_scale_norm
+from reticent.models import ResNet9, SmoothNet, add_scale_norm
 from reticent.records import ModelOptions
 from reticent.training import inspect_model, public_gradients
 
@@ -41,10 +41,11 @@ def test_a_weakness_is_named_and_nothing_else(part, problem):
 def test_networks_for_private_training_have_nothing_to_mend_and_scale_norm_mends_joins():
     options = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}
     assert not problems(ResNet9(**options, width=8, groups=2))
+    assert not problems(SmoothNet(**options, width=2.0, depth=2))
     assert problems(ResNet9(**options, width=8)) == {"normalises each channel alone, and loses its size"}
     bare = ResNet9(**options, width=8, groups=2, scale_norm=False)
     (found,) = inspect_model(bare, IMAGES).findings
-    assert (found.where, found.remedy) == ("2 of 2 joins", "--scale-norm")
+    assert (found.where, found.remedy) == ("2 of 2 additions of paths", "--scale-norm")
     assert not problems(add_scale_norm(bare, IMAGES, groups=2))
 
 
@@ -64,7 +65,7 @@ def test_joins_of_a_residual_network_of_monai_are_counted():
         "basic", [1, 1, 1, 1], [8, 16, 32, 64], spatial_dims=2, n_input_channels=1, num_classes=2,
         norm=("group", {"num_groups": 2}),
     )  # fmt: skip
-    assert any(finding.where == "4 of 4 joins" for finding in inspect_model(model, IMAGES).findings)
+    assert any(finding.where == "4 of 4 additions of paths" for finding in inspect_model(model, IMAGES).findings)
 
 
 def test_gradients_on_public_images(tmp_path):

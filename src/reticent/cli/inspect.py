@@ -67,18 +67,19 @@ def _size(text: str) -> tuple[int, ...]:
 
 
 def _print(name: str, found: Inspection) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     norms = ", ".join(f"{count} {kind}" for kind, count in found.norms.items()) or "none"
     console.print(
         f"{name}: {found.parameters:,} parameters, {found.weight_layers} layers with weights, norms: {norms}. "
-        f"The noise on a step has {found.parameters**0.5:,.0f} times the norm that it has on one number.",
+        f"The noise of a step is {found.parameters**0.5:,.0f} times as long as that of one parameter alone.",
         highlight=False, markup=False,
     )  # fmt: skip
     if not found.findings:
         console.print("Nothing is found that private training suffers from.")
         return
-    table = Table("where", "problem", "remedy", title="Under differential privacy", title_justify="left")
+    columns = (Column(name, overflow="fold") for name in ("where", "problem", "remedy"))
+    table = Table(*columns, title="Under differential privacy", title_justify="left")
     for finding in found.findings:
         table.add_row(finding.where, finding.problem, finding.remedy)
     console.print(table)

@@ -54,8 +54,8 @@ def add_scale_norm(model: nn.Module, image: Tensor, groups: int = 32) -> fx.Grap
     return graph
 
 
-def joins_without_norm(model: nn.Module, image: Tensor) -> tuple[int, int] | None:
-    """How many joins of paths have no normalisation directly behind them, and how many there are.
+def additions_without_norm(model: nn.Module, image: Tensor) -> tuple[int, int] | None:
+    """How many additions of paths have no normalisation directly behind them, and how many there are.
 
     None if the forward cannot be read as one graph.
     """
@@ -67,8 +67,8 @@ def joins_without_norm(model: nn.Module, image: Tensor) -> tuple[int, int] | Non
     finally:
         for module, training in modes.items():
             module.training = training
-    bare = [node for node in joins if not any(_normalises(graph, user) for user in node.users)]
-    return len(bare), len(joins)
+    additions = [node for node in joins if node.target in _ADDITIONS]
+    return sum(not any(_normalises(graph, user) for user in node.users) for node in additions), len(additions)
 
 
 def _read(model: nn.Module, image: Tensor) -> tuple[fx.GraphModule, list[fx.Node]]:

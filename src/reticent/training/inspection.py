@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
-from reticent.models import NORMS, joins_without_norm
+from reticent.models import NORMS, additions_without_norm
 from reticent.records import ModelOptions, make_study
 from reticent.training.clipping_bias import ClippingBias, clipping_bias
 from reticent.training.engine import check_independence
@@ -55,8 +55,8 @@ def inspect_model(model: nn.Module, images: Tensor) -> Inspection:
     | looked for | source |
     |---|---|
     | layers that couple records or store what they saw | `check_independence` |
-    | no normalisation, one channel a group, great depth without joins | Remerscheid et al. 2022 |
-    | joins of paths without a norm behind them | Klause et al. 2022 |
+    | no normalisation, one channel a group, great depth without paths around layers | Remerscheid et al. 2022 |
+    | additions of paths without a norm behind them | Klause et al. 2022 |
     | dropout: variance on gradients that the noise blurs already | De et al. 2022 |
     | activations with kinks, where bias-aware minimisation sees no curvature | Knolle et al. 2023 |
 
@@ -66,14 +66,14 @@ def inspect_model(model: nn.Module, images: Tensor) -> Inspection:
     modules = {name: module for name, module in model.named_modules() if name}
     weights = sum(p.requires_grad and p.ndim > 1 for p in model.parameters())
     norms = Counter(type(module).__name__ for module in modules.values() if isinstance(module, NORMS))
-    joins = joins_without_norm(model, images)
+    additions = additions_without_norm(model, images)
     return Inspection(
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         weight_layers=weights,
         norms=dict(norms),
         findings=(
             *_coupling(model, images),
-            *_structure(weights, joins, bool(norms)),
+            *_structure(weights, additions, bool(norms)),
             *_found(modules, _one_channel_a_group, "normalises each channel alone, and loses its size",
                     "use groups of 4 or more channels"),
             *_found(modules, _drops_out, "dropout adds variance to what the noise blurs already",
@@ -121,16 +121,17 @@ def _coupling(model: nn.Module, images: Tensor) -> Iterator[Finding]:
         yield Finding("training is refused", first_line(error), "reticent.models.to_private(model)")
 
 
-def _structure(weights: int, joins: tuple[int, int] | None, normalises: bool) -> Iterator[Finding]:
+def _structure(weights: int, additions: tuple[int, int] | None, normalises: bool) -> Iterator[Finding]:
     if not normalises:
         yield Finding("all layers", "nothing is normalised: gradients differ widely in size", "add GroupNorm")
-    if joins is None:
-        yield Finding("forward", "cannot be read as one graph: joins of paths were not looked at", "look yourself")
-    elif joins[0]:
-        yield Finding(f"{joins[0]} of {joins[1]} joins", "no norm behind: variance grows with each", "--scale-norm")
-    elif not joins[1] and weights > _DEEP:
+    if additions is None:
+        yield Finding("forward", "cannot be read as one graph", "see for yourself if additions have norms behind them")
+    elif additions[0]:
+        where = f"{additions[0]} of {additions[1]} additions of paths"
+        yield Finding(where, "no norm behind: variance grows with each", "--scale-norm")
+    elif not additions[1] and weights > _DEEP:
         yield Finding(
-            f"{weights} layers with weights", "deep without joins: little signal reaches the first",
+            f"{weights} layers with weights", "deep without additions of paths: little signal reaches the first",
             "a wider and shallower network, as smoothnet",
         )  # fmt: skip
 
