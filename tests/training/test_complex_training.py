@@ -26,11 +26,11 @@ from reticent.report import cite
 from reticent.training import PrivateRun, clipped_grad, clipping_bias, estimate, make_plan, resume_training, train
 from reticent.training.averaging import MovingAverage
 from reticent.training.banded_noise import BandedNoise
+from reticent.training.learner import Learner
 from reticent.training.noise import SeededSource, SystemSource, gaussian_noise
 from reticent.training.ranks import ALONE
 from reticent.training.real_coordinates import wide_dtype
 from reticent.training.sharding import load_whole_state, set_gradients, whole_state
-from reticent.training.train import new_optimiser
 from reticent.training.weights import load_weights, write_checkpoint
 
 FALSE_ALARM = 1e-7
@@ -148,7 +148,7 @@ def test_private_steps_are_those_of_real_dp_sgd_on_real_and_imaginary_parts(opti
             "training": {"optimiser": optimiser, "learning_rate": 0.05},
         }
     )
-    own, other = new_optimiser(study, model), new_optimiser(study, twin)
+    own, other = Learner(study, model, 1.0).optimiser, Learner(study, twin, 1.0).optimiser
     noises = [BandedNoise(0.7 * max_norm, 3, bands, SeededSource(4)) for _ in range(2)]
     first = [p.detach().clone() for p in model.parameters()]
     for step in range(3):
