@@ -48,6 +48,7 @@ def test_every_run_is_charged_and_the_results_are_its_metrics(reticent, write_sw
         (split,) = (s for s in folder.metrics().splits if s.split == "test")
         assert row["auroc"] == split.metrics["auroc"].value
         assert row["epsilon"] == folder.statement().epsilon.upper
+    assert Path("out").stat().st_mode & 0o77 == 0  # metrics of private patients
     assert "| learning_rate = 0.01 | 2 |" in Path("out/table.md").read_text()
     assert r"\begin{tabular}" in Path("out/table.tex").read_text()
 

@@ -120,7 +120,8 @@ def _claim(out: Path, sweep: Sweep) -> None:
         return
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: exists already; choose another --out")
-    (out / "runs").mkdir(parents=True, exist_ok=True, mode=0o700)
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    out.chmod(0o700)
     write_json(written, record)
 
 
