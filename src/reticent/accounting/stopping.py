@@ -47,7 +47,7 @@ def stopping_loss(release: PrivacyProfile, following: Sequence[PrivacyProfile]) 
     grid = np.arange(math.ceil(reach / step) + 1, dtype=np.float64) * step
     told = np.array([release.delta(epsilon).upper for epsilon in grid[: cells + 1]])
     masses, infinite = _masses(told, step)
-    value = np.append(0.0, np.zeros(len(grid) - 1))  # (1 - e^x)_+ from 0 on
+    value = np.zeros(len(grid))  # (1 - e^x)_+ from 0 on
     for profile in reversed(following):
         best = np.maximum(value, np.minimum.accumulate(profile.bounds(grid)[1]))
         extended = np.concatenate([_mirrored(best, step, cells), best, np.full(cells, best[-1])])

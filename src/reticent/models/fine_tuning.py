@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reticent.errors import InputError
+from reticent.models.evaluating import evaluating
 
 _FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -89,15 +90,12 @@ def _last_called(model: nn.Module, image: Tensor) -> nn.Module:
     called: list[nn.Module] = []
     owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     handles = [module.register_forward_hook(lambda own, *_: called.append(own)) for module in owners]
-    modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            model.eval()(image)
+        with evaluating(model), torch.no_grad():
+            model(image)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     if not called:
         raise InputError(f"{type(model).__name__} calls no layer that holds parameters; leave out --fine-tune")
     return called[-1]

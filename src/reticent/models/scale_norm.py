@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from reticent.errors import InputError, first_line
+from reticent.models.evaluating import evaluating
 from reticent.models.layers import NORMS, group_norm
 
 _ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
@@ -30,7 +31,6 @@ def add_scale_norm(model: nn.Module, image: Tensor, groups: int = 32) -> fx.Grap
     Raises:
         InputError: the forward cannot be read as one graph, or joins nothing.
     """
-    modes = {module: module.training for module in model.modules()}
     try:
         graph, joins = _read(model, image)
     except Exception as error:  # whatever a network of others may raise
@@ -48,9 +48,10 @@ def add_scale_norm(model: nn.Module, image: Tensor, groups: int = 32) -> fx.Grap
         node.replace_all_uses_with(norm)
         norm.args = (node,)
     graph.recompile()
-    graph.train(modes[model])
-    for module, training in modes.items():
-        module.training = training
+    own = set(model.modules())
+    for module in graph.modules():
+        if module not in own:
+            module.training = model.training
     return graph
 
 
@@ -59,22 +60,18 @@ def additions_without_norm(model: nn.Module, image: Tensor) -> tuple[int, int] |
 
     None if the forward cannot be read as one graph.
     """
-    modes = {module: module.training for module in model.modules()}
     try:
         graph, joins = _read(model, image)
     except Exception:  # whatever a network of others may raise
         return None
-    finally:
-        for module, training in modes.items():
-            module.training = training
     additions = [node for node in joins if node.target in _ADDITIONS]
     return sum(not any(_normalises(graph, user) for user in node.users) for node in additions), len(additions)
 
 
 def _read(model: nn.Module, image: Tensor) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The forward as a graph in evaluation mode, which has the model's own modules, and its joins."""
-    graph = fx.symbolic_trace(model).eval()  # no running statistics of the example
-    with torch.no_grad():
+    """The forward as a graph, which has the model's own modules, and its joins."""
+    graph = fx.symbolic_trace(model)
+    with evaluating(model), torch.no_grad():  # no running statistics of the example
         ShapeProp(graph).propagate(image)
     return graph, [node for node in graph.graph.nodes if _joins_maps(node, image.ndim)]
 

@@ -29,8 +29,7 @@ class Configuration:
     @property
     def name(self) -> str:
         """The variant and the grid's options, for tables."""
-        chosen = [f"{path.rpartition('.')[2]} = {_shown(value)}" for path, value in self.options.items()]
-        return ", ".join([self.variant] * bool(self.variant) + chosen) or "study"
+        return _name(self.variant, self.options)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def make_sweep(values: Mapping[str, Any], source: str, over: Grid, repeats: int 
             whole = changed
             for path, value in chosen.items():
                 whole = _merged(whole, _nested(path, value))
-            study = make_study(whole, f"{source}, {Configuration(name, chosen, None).name}")  # type: ignore[arg-type]
+            study = make_study(whole, f"{source}, {_name(name, chosen)}")
             found.append(Configuration(name, chosen, study))
     return Sweep(tuple(found), repeats or options.repeats)
 
@@ -115,6 +114,11 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]])
         if options:
             merged[section] = {**merged.get(section, {}), **options}
     return merged
+
+
+def _name(variant: str, options: Mapping[str, Any]) -> str:
+    chosen = [f"{path.rpartition('.')[2]} = {_shown(value)}" for path, value in options.items()]
+    return ", ".join([variant] * bool(variant) + chosen) or "study"
 
 
 def _shown(value: Any) -> str:

@@ -73,7 +73,7 @@ class Step:
         run, privacy, noise = self._run, self._run.plan.study.privacy, self._run.noise
         if self._noised:
             raise RuntimeError("this step was privatised before; a batch is released once")
-        if run.plan.study.privacy.private_activations:
+        if privacy.private_activations:
             raise InputError(
                 "the study releases features with noise, not gradients; take private_activations out of it"
             )

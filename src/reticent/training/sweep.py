@@ -54,7 +54,7 @@ def run_sweep(
             failed, of which the others are done.
     """
     for configuration in sweep.configurations:
-        cohort = _cohort(_cohort_key(configuration.study))
+        cohort = _cohort(configuration.study)
         check_study(configuration.study, cohort)
         make_plan(configuration.study, len(cohort.classes))
     _claim(out, sweep)
@@ -141,11 +141,11 @@ def _run(job: _Job) -> str | None:
         if (job.path / "private" / "run.json").is_file():
             folder = RunFolder.open(job.path, finished=False)
             if folder.state().status != "finished":
-                resume_training(folder, _cohort(_cohort_key(study)), ledger=job.ledger, progress=_quiet)
+                resume_training(folder, _cohort(study), ledger=job.ledger, progress=_quiet)
             return None
         shutil.rmtree(job.path, ignore_errors=True)  # killed before its first step: what it reserved stays charged
         began = time.perf_counter()
-        cohort = _cohort(_cohort_key(study))
+        cohort = _cohort(study)
         plan = make_plan(study, len(cohort.classes))
         folder = train(study, cohort, job.path, ledger=job.ledger, plan=plan, progress=_quiet)
         write_json(folder.private / "seconds.json", time.perf_counter() - began)
@@ -181,12 +181,12 @@ def _rows(sweep: Sweep, paths: list[Path]) -> Iterator[dict[str, Any]]:
             yield {**row, "split": split.split, **{name: m.value for name, m in split.metrics.items()}}
 
 
-def _cohort_key(study: Study) -> str:
-    return study.cohort.model_dump_json()
+def _cohort(study: Study) -> Cohort:
+    return _opened(study.cohort.model_dump_json())
 
 
 @lru_cache(maxsize=2)
-def _cohort(options: str) -> Cohort:
+def _opened(options: str) -> Cohort:
     """Opened once by each process."""
     chosen = CohortOptions.model_validate_json(options)
     return open_cohort(chosen.uri, columns=chosen.columns, labels=chosen.labels, unit=chosen.unit)
