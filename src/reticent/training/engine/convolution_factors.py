@@ -122,48 +122,49 @@ class ConvolutionFactors:
     def _windows(self, empty: Empty) -> Iterator[Tensor]:
         """One product for each place of the kernel on the first axis, with a window of inputs that lie there in a row.
 
-        Along the other axes inputs are unfolded, channels last.
+        Along the other axes inputs are unfolded, one unit at a time, so that they stay in the cache.
         """
         first, *others = self.weight.shape[2:]
         stride, dilation = self.geometry.stride[0], self.geometry.dilation[0]
         reach = stride * (self.g.shape[2] - 1) + 1
 
-        def fill(into: Tensor, patches: Tensor, g: Tensor) -> None:
-            outputs = g.flatten(2).transpose(0, 1).flatten(1)
+        def fill(into: Tensor, x: Tensor, g: Tensor) -> None:
+            patches, outputs = self._unfolded_behind(x), g.flatten(2)
             for part, start in zip(into, starts, strict=True):
-                window = patches[:, start : start + reach : stride]
-                product(outputs, window.reshape(-1, part.shape[1]), out=part)
+                window = patches[:, start : start + reach : stride].flatten(1, 2)
+                if len(x) == 1:
+                    product(outputs[0], window[0], out=part)
+                else:
+                    part.copy_(product(outputs, window).sum(0))
 
         outputs, channels = self.weight.shape[:2]
         starts = [place * dilation for place in range(first)]
         made = empty((len(self.units), first, outputs, prod(others) * channels), self.weight)
-        bytes_each = self._padded[0] * prod(self.g.shape[3:]) * made[0, 0, 0].nbytes * max(self.units.counts)
-        at_once = max(torch.get_num_threads(), CHUNK_BYTES // (bytes_each + self.weight.nbytes))
-        for begin in range(0, len(self.units), at_once):
-            units = slice(begin, begin + at_once)
-            rows = slice(*self._rows(units))
-            patches, chosen = self._unfolded_behind(self.x[rows]), Units(self.units.counts[units])
-            for some in for_each_unit(fill, patches, self.g[rows], chosen, made[units]):
-                yield some.unflatten(3, (*others, channels)).movedim((2, -1), (1, 2))
+        for some in for_each_unit(fill, self.x, self.g, self.units, made):
+            yield some.unflatten(3, (*others, channels)).movedim((2, -1), (1, 2))
 
     def _unfolded_behind(self, x: Tensor) -> Tensor:
         """Inputs (rows, C, *S), padded, with all that the kernel meets on the axes behind the first one.
 
-        (rows, padded S_0, O_1, ..., K_1, ..., C).
+        (rows, padded S_0, O_1 ..., K_1 ... C); in memory channels are where `x` has them.
         """
-        size, padding = self._padded, self.geometry.padding
-        channels, kernel, outer = x.shape[1], self.weight.shape[3:], self.g.shape[3:]
-        whole = x.new_zeros(len(x), *size, channels)
-        inside = tuple(slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True))
-        whole[(slice(None), *inside)] = x.movedim(1, -1)
-        row, first, *space, channel = whole.stride()
-        steps = (
-            *(row, first),
-            *(s * d for s, d in zip(space, self.geometry.stride[1:], strict=True)),
-            *(s * d for s, d in zip(space, self.geometry.dilation[1:], strict=True)),
-            channel,
-        )
-        return whole.as_strided((len(x), size[0], *outer, *kernel, channels), steps).contiguous()
+        last, kernel, outer = _channels_last(x), self.weight.shape[3:], self.g.shape[3:]
+        x = self._bordered(x)
+        rows, channels, first = x.shape[:3]
+        row, channel, along, *space = x.stride()
+        places = [s * d for s, d in zip(space, self.geometry.stride[1:], strict=True)]
+        taps = [s * d for s, d in zip(space, self.geometry.dilation[1:], strict=True)]
+        met = prod(kernel) * channels
+        if last:
+            steps = (row, along, *places, *taps, channel)
+            return x.as_strided((rows, first, *outer, *kernel, channels), steps).reshape(rows, first, -1, met)
+        steps = (row, *taps, channel, along, *places)
+        unfolded = x.as_strided((rows, *kernel, channels, first, *outer), steps)
+        return unfolded.reshape(rows, met, first, -1).permute(0, 2, 3, 1)
+
+    def _bordered(self, x: Tensor) -> Tensor:
+        padding = self.geometry.padding
+        return F.pad(x, [side for pad in reversed(padding) for side in (pad, pad)]) if any(padding) else x
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """A few units at a time: which, their inputs (n, m, C, *S) and output gradients (n, m, p, *O).
@@ -227,10 +228,6 @@ class ConvolutionFactors:
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
     @property
-    def _padded(self) -> list[int]:
-        return [n + 2 * p for n, p in zip(self.x.shape[2:], self.geometry.padding, strict=True)]
-
-    @property
     def _sums_pixels(self) -> bool:
         """Whether inner products of all pixels cost less than those of all patches, which hold each pixel often.
 
@@ -283,8 +280,7 @@ class ConvolutionFactors:
     def _unfolded(self, x: Tensor) -> Tensor:
         """All patches, (rows, groups, C / groups * K, T)."""
         geometry, kernel, outer = self.geometry, self.weight.shape[2:], self.g.shape[2:]
-        if any(geometry.padding):
-            x = F.pad(x, [side for pad in reversed(geometry.padding) for side in (pad, pad)])
+        x = self._bordered(x)
         rows, channels = x.shape[:2]
         inner = channels // geometry.groups
         row, channel, *space = x.stride()
