@@ -28,13 +28,13 @@ from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 SAMPLING_RATE, EPOCHS, MAX_NORM, DELTA = 0.1, 10, 1.0, 1e-5
 
 
-def network() -> nn.Module:
+def network(channels: int = 1, classes: int = 2) -> nn.Module:
     """Three convolutions with GroupNorm and ReLU, two poolings, one linear layer."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(), nn.Linear(256, 2),
+        nn.Flatten(), nn.Linear(256, classes),
     )  # fmt: skip
 
 
