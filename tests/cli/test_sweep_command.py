@@ -80,6 +80,19 @@ def test_an_interrupted_sweep_goes_on_and_more_repeats_add_to_it(reticent, write
     assert sorted(set(found["run"])) == sorted(set(reserved))
 
 
+def test_a_schedule_that_is_chosen_for_a_budget_is_a_variant_like_any_other(reticent, write_cohort):
+    privacy = (
+        "mu = 3.0\n[sweep.variants.chosen]\nprivacy = { epochs = 2 }\n[sweep.variants.given]\nprivacy = { steps = 2 }\n"
+    )
+    text = f'[cohort]\nuri = "{write_cohort()}"\n[model]\narguments = {{ width = 8 }}\n[privacy]\n{privacy}'
+    Path("sweep.toml").write_text(text)
+    ended = reticent("sweep", "sweep.toml", "--out", "out")
+    assert ended.code == 0, ended.err
+    chosen, given = (RunFolder(path).study().privacy for path in sorted(Path("out/runs").iterdir()))
+    assert chosen.steps == round(2 / chosen.sampling_rate)
+    assert given.steps == 2
+
+
 def test_another_sweep_does_not_go_into_the_same_folder(reticent, write_sweep):
     study = write_sweep()
     assert reticent("sweep", study, "--out", "out", "--over", "privacy.steps=2").code == 0

@@ -33,6 +33,7 @@ class _Job:
     """One run to be done, small enough to be sent to another machine."""
 
     study: dict[str, Any]
+    """As options were given: some defaults would contradict them."""
     path: Path
     ledger: Path | None
     threads: int
@@ -60,7 +61,12 @@ def run_sweep(
     _claim(out, sweep)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     planned = [
-        _Job(_repeated(c.study, repeat).model_dump(mode="json"), out / "runs" / f"{n:03d}-{repeat}", ledger, threads)
+        _Job(
+            _repeated(c.study, repeat).model_dump(mode="json", exclude_unset=True),
+            out / "runs" / f"{n:03d}-{repeat}",
+            ledger,
+            threads,
+        )
         for n, c in enumerate(sweep.configurations)
         for repeat in range(sweep.repeats)
     ]
