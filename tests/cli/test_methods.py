@@ -55,6 +55,24 @@ def test_langevin_keeps_its_samples_over_an_interruption(reticent, write_cohort,
     assert reticent("report", "run").code == 0
 
 
+def test_langevin_leaves_out_the_sample_of_a_step_that_was_lost(reticent, write_cohort, small, monkeypatch):
+    def killed(run, steps=PrivateRun.steps):
+        for step in steps(run):
+            if step.index == 2:
+                raise SystemError
+            yield step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivateRun, "steps", killed)
+        with pytest.raises(SystemError):
+            reticent("train", write_cohort(), *NOISE, *small, *LANGEVIN, "--out", "run")
+    ended = reticent("train", "--resume", "run")
+    assert ended.code == 0, ended.err
+    samples = load_file(RunFolder(Path("run")).weights)
+    assert {len(value) for value in samples.values()} == {1}
+    assert all(value.any() for name, value in samples.items() if name.endswith("weight"))
+
+
 def test_a_dry_run_shows_the_temperature_and_the_chosen_schedule(reticent, write_cohort):
     options = ["--mu", "1", "--epochs", "10", *LANGEVIN, "--model-argument", "width=8", "--dry-run"]
     ended = reticent("train", write_cohort(), *options)

@@ -135,6 +135,17 @@ def test_samples_are_spread_over_the_second_half(steps, samples, kept):
     assert posterior.values["weight"].flatten().tolist() == kept
 
 
+def test_a_sample_that_a_kill_took_is_left_out_and_never_a_network_of_zeros():
+    study, model = study_of(steps=4, posterior_samples=2), nn.Linear(1, 1, bias=False)
+    learner = Learner(study, model, PEOPLE)
+    nn.init.constant_(model.weight, 7.0)
+    assert learner.released["weight"].tolist() == [[[7.0]]]  # both samples lost: the last weights there are
+    nn.init.constant_(model.weight, 3.0)
+    learner.kept.update(3, model)  # the process was killed in step 2
+    assert learner.released["weight"].tolist() == [[[3.0]]]
+    assert learner.predicting(Task("binary", ("a",))).count == 1
+
+
 @pytest.mark.parametrize("kind", ["binary", "multi-class", "multi-label", "segmentation"])
 def test_the_mean_of_the_probabilities_is_predicted(kind):
     torch.manual_seed(0)

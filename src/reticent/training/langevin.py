@@ -67,25 +67,30 @@ def at_temperature(plan: Plan, subjects: int) -> Plan:
 class PosteriorSamples:
     """Weights at steps spread evenly over the second half of a run; what came before is burn-in.
 
-    Every iterate is covered by the run's guarantee, so that any number of them may be released with it.
+    Every iterate is covered by the run's guarantee, so that any number of them may be released with it. Iterates that a
+    kill took are left out.
     """
 
     def __init__(self, steps: int, samples: int) -> None:
         burn_in = int(_BURN_IN * steps)
-        self.count = min(samples, steps - burn_in)
-        ends = (burn_in + (k + 1) * (steps - burn_in) // self.count for k in range(self.count))
-        self._places = {end - 1: place for place, end in enumerate(ends)}
-        self.values: dict[str, Tensor] = {}
-        """Each value of the model's state, (samples, *shape)."""
+        self._room = min(samples, steps - burn_in)
+        self._steps = {burn_in + (k + 1) * (steps - burn_in) // self._room - 1 for k in range(self._room)}
+        self._count = 0
+        self._stored: dict[str, Tensor] = {}
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """Each value of the model's state so far, (samples, *shape)."""
+        return {name: value[: self._count] for name, value in self._stored.items()}
 
     def update(self, step: int, model: nn.Module) -> None:
         """Keep the model's present state if this step is one of those."""
-        place = self._places.get(step)
-        if place is None:
+        if step not in self._steps:
             return
         for name, value in model.state_dict().items():
-            kept = self.values.setdefault(name, value.new_zeros(self.count, *value.shape))
-            kept[place] = value
+            kept = self._stored.setdefault(name, value.new_zeros(self._room, *value.shape))
+            kept[self._count] = value
+        self._count += 1
 
     def state_dict(self) -> dict[str, Tensor]:
         """The samples so far."""
@@ -93,7 +98,11 @@ class PosteriorSamples:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
-        self.values = {name: value.clone() for name, value in state.items()}
+        self._stored = {}
+        for name, values in state.items():
+            self._count = len(values)
+            self._stored[name] = values.new_zeros(self._room, *values.shape[1:])
+            self._stored[name][: self._count] = values
 
 
 class PosteriorMean(nn.Module):

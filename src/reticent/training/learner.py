@@ -51,8 +51,8 @@ class Learner:
 
     @property
     def released(self) -> dict[str, Tensor]:
-        """The averaged weights; of Langevin all samples, (samples, *shape)."""
-        return self.kept.values
+        """The averaged weights; of Langevin all samples, (samples, *shape), or the last weights if a kill took all."""
+        return self.kept.values or {name: value[None] for name, value in self.model.state_dict().items()}
 
     def predicting(self, task: Task) -> nn.Module:
         """The network that predicts with what is released."""
