@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from reticent.errors import InputError
-from reticent.governance import Ledger
+from reticent.governance import Entry, Ledger
 from reticent.records import RunFolder, new_run_id
+from reticent.training.charging import jobs_of
 from reticent.training.plan import Plan
 
 
@@ -14,18 +18,21 @@ def continue_run(folder: RunFolder, plan: Plan, site: Ledger) -> None:
     A kill between the two leaves a folder that may still go on; a copy of the folder made earlier may not.
 
     Raises:
-        InputError: the study or the noise is not what was charged, or a copy of the folder went on with the run.
+        InputError: the study, the noise or the groups of a campaign are not what was charged, or a copy of the folder
+            went on with the run.
     """
     state = folder.state()
-    entries = [entry for entry in site.entries() if entry.run == state.run]
-    reserved, last = entries[0], entries[-1]
-    if reserved.details["study"] != plan.study.digest() or reserved.mechanism != plan.charges[0].to_dict():
+    entries = site.entries()
+    own = [entry for entry in entries if entry.run == state.run]
+    reserved, last = own[0], own[-1]
+    planned = {name: job.mechanism.to_dict() for name, job in jobs_of(plan, state.run, ()).items()}
+    if reserved.details["study"] != plan.study.digest() or _charged(entries, state.run) != planned:
         raise InputError(
-            f"{folder.path}: study.toml or private/run.json was changed since the job was charged; restore it, or "
-            "start a new run"
+            f"{folder.path}: study.toml or private/run.json was changed since the job was charged, or this is a phase "
+            "without its campaign; restore them, or start a new run"
         )
-    own = last.hash in state.anchors or last.details.get("session") == state.session
-    if not own or (last.event == "settle" and not folder.release.exists()):
+    is_newest = last.hash in state.anchors or last.details.get("session") == state.session
+    if not is_newest or (last.event == "settle" and not folder.release.exists()):
         raise InputError(
             f"{folder.path}: another copy of this run folder went on with the run, which was charged once; go on with "
             "that copy, or start a new run"
@@ -37,3 +44,9 @@ def continue_run(folder: RunFolder, plan: Plan, site: Ledger) -> None:
     if last.event != "settle":
         anchor = site.record("resume", state.run, {"session": state.session})
         folder.write_state(state.model_copy(update={"anchors": (*state.anchors, anchor)}))
+
+
+def _charged(entries: Iterable[Entry], run: str) -> dict[str, Any]:
+    """The mechanism of each job of a run; a phase taken out of its campaign would plan fewer."""
+    jobs = (entry for entry in entries if entry.event == "reserve")
+    return {job.run: job.mechanism for job in jobs if job.run == run or job.run.startswith(f"{run}-")}

@@ -14,9 +14,16 @@ def silent(stage, done, total):
 
 
 @cache
-def plan_of(sizes, strategy, selection):
+def plan_of(sizes, strategy, selection, schedule):
     return plan_step_amplification(
-        sizes, epsilon=8.0, delta=1e-3, batch_size=4, epochs=2, strategy=strategy, selection_epsilon=selection
+        sizes,
+        epsilon=8.0,
+        delta=1e-3,
+        batch_size=4,
+        epochs=2,
+        strategy=strategy,
+        selection_epsilon=selection,
+        schedule=schedule,
     )
 
 
@@ -24,9 +31,19 @@ def plan_of(sizes, strategy, selection):
 def begin(write_pool, tmp_path):
     """Begins a small campaign; it, and the label of every file."""
 
-    def begin(sizes=(10, 4, 4), *, strategy="entropy", selection=2.0, seed=None, budget=None, training=None, **model):
+    def begin(
+        sizes=(10, 4, 4),
+        *,
+        strategy="entropy",
+        selection=2.0,
+        schedule="step-amplification",
+        seed=None,
+        budget=None,
+        training=None,
+        **model,
+    ):
         manifest, truth = write_pool()
-        plan = plan_of(sizes, strategy, selection)
+        plan = plan_of(sizes, strategy, selection, schedule)
         study = make_study(
             {
                 "cohort": {"uri": str(manifest)},

@@ -137,8 +137,7 @@ def test_an_interrupted_phase_goes_on_with_its_labels_and_is_charged_once(begin,
         assert [entry.event for entry in site.entries()] == ["reserve", "resume", "settle", "reserve", "settle"]
 
 
-def test_a_later_phase_is_no_run_by_itself(begin, monkeypatch, fill):
-    campaign, truth = begin(sizes=(10, 4), strategy="random", selection=0.0)
+def stop_in_second_phase(campaign, truth, monkeypatch, fill):
     fill(campaign.next_batch.sheet, truth)
     campaign.advance(silent)
     fill(campaign.next_batch.sheet, truth)
@@ -146,11 +145,30 @@ def test_a_later_phase_is_no_run_by_itself(begin, monkeypatch, fill):
         patch.setattr(train_module, "clipped_grad", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             campaign.advance(silent)
-    folder = RunFolder.open(campaign.path / "phase-1", finished=False)
+
+
+@pytest.mark.parametrize("schedule", ["step-amplification", "naive"])
+def test_a_later_phase_is_no_run_by_itself(begin, monkeypatch, fill, schedule):
+    """Its weights come from the phases before, which a run's own statement would leave out."""
+    campaign, truth = begin(sizes=(10, 4), strategy="random", selection=0.0, schedule=schedule)
+    stop_in_second_phase(campaign, truth, monkeypatch, fill)
+    copy = shutil.copytree(campaign.path / "phase-1", campaign.path.with_name("copy"))
+    folder = RunFolder.open(copy, finished=False)
     cohort = open_cohort(folder.study().cohort.uri)
     with pytest.raises(InputError, match="was changed since the job was charged"):
         resume_training(folder, cohort, ledger=None, progress=silent)
     assert isinstance(campaign.advance(silent), RunFolder)
+
+
+def test_a_group_s_rate_that_was_changed_after_it_was_charged_is_not_drawn_at(begin, monkeypatch, fill):
+    campaign, truth = begin(sizes=(10, 4), strategy="random", selection=0.0, schedule="naive")
+    stop_in_second_phase(campaign, truth, monkeypatch, fill)
+    first, second = Campaign(campaign.path).state.phases
+    old, new = second.rates
+    changed = second.model_copy(update={"rates": (old, new / 2)})  # the largest rate, and group 0's, are as they were
+    campaign._write_state(phases=(first, changed))
+    with pytest.raises(InputError, match="was changed since the job was charged"):
+        campaign.advance(silent)
 
 
 def test_a_kill_between_charge_and_choice_draws_again_for_the_same_charge(begin, site_ledger, monkeypatch, fill):
