@@ -171,6 +171,25 @@ def test_a_group_s_rate_that_was_changed_after_it_was_charged_is_not_drawn_at(be
         campaign.advance(silent)
 
 
+@pytest.mark.parametrize("changed", ["plan", "weights"])
+def test_a_phase_does_not_build_on_what_the_plan_does_not_account_for(begin, fill, changed):
+    """Else the next statement would be of less than was done."""
+    campaign, truth = begin(sizes=(10, 4), strategy="random", selection=0.0)
+    fill(campaign.next_batch.sheet, truth)
+    campaign.advance(silent)
+    fill(campaign.next_batch.sheet, truth)
+    if changed == "plan":
+        first, second = campaign.state.phases
+        campaign._write_state(phases=(first.model_copy(update={"noise_multiplier": 50.0}), second))
+    else:
+        weights = campaign.path / "phase-0/release/model.safetensors"
+        values = safetensors.torch.load_file(weights)
+        safetensors.torch.save_file({name: value + 1 for name, value in values.items()}, weights)
+    with pytest.raises(InputError, match="not what the campaign's plan says"):
+        campaign.advance(silent)
+    assert not (campaign.path / "phase-1").exists()
+
+
 def test_a_kill_between_charge_and_choice_draws_again_for_the_same_charge(begin, site_ledger, monkeypatch, fill):
     campaign, truth = begin(sizes=(10, 4))
     fill(campaign.next_batch.sheet, truth)

@@ -11,6 +11,7 @@ The whole folder is its owner's alone (mode 0700): it names patients.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -171,6 +172,8 @@ class Campaign:
 
     def _train(self, phase: int, progress: Progress) -> RunFolder:
         """The finished run of a phase."""
+        if phase:
+            self._require_as_planned(phase - 1)
         self._fix_labels(phase)
         path = self.path / f"phase-{phase}"
         ledger = Path(self.state.ledger)
@@ -186,6 +189,20 @@ class Campaign:
         if folder.state().status == "finished":
             return folder
         return resume_training(folder, cohort, ledger=ledger, progress=progress, plan=plan)
+
+    def _require_as_planned(self, phase: int) -> None:
+        """Refuse to build on a phase that released something else than the plan says, by which the next one is stated.
+
+        Raises:
+            InputError: the plan was changed, or the phase's weights were exchanged.
+        """
+        run = RunFolder.open(self.path / f"phase-{phase}")
+        statement, weights = run.statement(), hashlib.sha256(run.weights.read_bytes()).hexdigest()
+        if (statement.mechanism, statement.weights_sha256) != (self.plan.guarantee(phase).to_dict(), weights):
+            raise InputError(
+                f"{run.path}: not what the campaign's plan says; campaign.json or the phase's release was changed "
+                "since. Restore it, or begin another campaign"
+            )
 
     def _select(self, phase: int, run: RunFolder, progress: Progress) -> None:
         """Select the group of a phase.
