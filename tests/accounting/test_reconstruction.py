@@ -243,6 +243,16 @@ def test_nothing_is_reconstructed_without_a_prior_where_no_output_gives_the_unit
         assert found[-1] < 1e-9
 
 
+@pytest.mark.parametrize("sigma", [1e-3, 5e-3, 0.0133])
+def test_with_hardly_any_noise_a_unit_is_missed_only_where_it_was_never_drawn(sigma):
+    """Power 1 - (1-q)^T (1 - prior): the e^1250 between the two masses of a cell once overflowed."""
+    q, steps, prior = 0.002, 50, 1e-3
+    found = SubsampledGaussian(sigma, q, steps).profile(accuracy=1e-4).reconstruction(prior)
+    truth = 1 - (1 - q) ** steps * (1 - prior)
+    assert found.lower <= truth * (1 + 1e-9)
+    assert truth * (1 - 1e-9) <= found.upper <= truth * 1.005
+
+
 def test_much_noise_leaves_the_prior():
     for mechanism in (SubsampledGaussian(1e4, 0.1, 100), Gaussian(1e6), Laplace(1e6, 0.5, 10)):
         assert 0.01 <= mechanism.profile().reconstruction(0.01).upper <= 0.01001

@@ -124,7 +124,8 @@ class GaussianLoss:
             # Of the plain pair: P - e^low Q is q times as much, up to the cell that reaches below the smallest loss.
             plain_low, plain_high = ((2 * x - 1) / (2 * s**2) for x in (left, right))
             above = math.log(q) + shifted + log(-np.expm1(np.minimum(plain_low + absent - shifted, 0.0)))
-            below = math.log(q) + shifted + log(np.expm1(np.clip(plain_high + absent - shifted, 0.0, 700.0)))
+            excess = np.maximum(plain_high + absent - shifted, 0.0)  # e^excess - 1 times q P, without forming e^excess
+            below = math.log(q) + np.maximum(plain_high + absent, shifted) + log(-np.expm1(-excess))
             if q < 1:
                 gap = np.where(left == -math.inf, np.maximum(0.0, 1 - q - np.exp(np.minimum(low, 0.0))), 0.0)
                 above = np.logaddexp(above, log(gap) + absent)
