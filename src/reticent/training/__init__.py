@@ -17,7 +17,7 @@ from reticent.training.inspection import Inspection, inspect_model, public_gradi
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
 from reticent.training.network import new_network
 from reticent.training.plan import Plan, make_plan
-from reticent.training.predictor import Predictor
+from reticent.training.predictor import Predictor, released_model
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
 from reticent.training.private_features import PrivateFeatures, private_features_mechanism, privatise_features
@@ -67,6 +67,7 @@ __all__ = [
     "public_gradients",
     "private_features_mechanism",
     "privatise_features",
+    "released_model",
     "resume_training",
     "run_sweep",
     "run_temperature",
