@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reticent.errors import InputError
 from reticent.training import clipped_grad, strategy
 from reticent.training.engine import LossFn
-from reticent.training.noise import RandomSource, gaussian_noise
+from reticent.training.noise import RandomSource, SystemSource, gaussian_noise
 
 _UNCLIPPED = 1e30
 
@@ -36,12 +36,15 @@ class Defence:
         return self.noise_multiplier * (self.max_norm or 0.0)
 
 
+NO_DEFENCE = Defence()
+
+
 def observed_gradient(
     model: nn.Module,
     loss_fn: LossFn,
     batch: Any,
     defence: Defence,
-    source: RandomSource,
+    source: RandomSource | None = None,
     *,
     units: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -50,10 +53,12 @@ def observed_gradient(
     There it is divided by the expected batch size, a public constant that the server multiplies away.
 
     Args:
+        source: of the noise; None: the operating system's.
         units: the patient of each record; None: each is one.
     """
     with strategy("rule"):  # trials of layers' ways would choose the order of sums
         clipped = clipped_grad(model, loss_fn, batch, max_norm=defence.max_norm or _UNCLIPPED, units=units)
     if not defence.noise_std:
         return clipped.sum
-    return {name: total + gaussian_noise(total, defence.noise_std, source) for name, total in clipped.sum.items()}
+    drawn = source or SystemSource()
+    return {name: total + gaussian_noise(total, defence.noise_std, drawn) for name, total in clipped.sum.items()}
