@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import beta, binom, norm, rankdata
 
 from reticent.accounting import PrivacyProfile
-from reticent.attacks.one_run_bounds import require_scores
+from reticent.attacks.scores import Array, require_scores
 from reticent.errors import InputError
 from reticent.records import Interval
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reticent.records import (
     SMALLEST_GROUP,
+    Finding,
     GroupMetrics,
     Metrics,
     PrivacyStatement,
     RunFolder,
     SplitMetrics,
+    read_findings,
     write_text,
 )
-from reticent.records.files import read_json
 from reticent.report import wording
 from reticent.report.citations import cite
 from reticent.report.figures import calibration_figure, roc_figure, tradeoff_figure
@@ -51,7 +52,7 @@ def render_report(run: RunFolder) -> str:
             mechanism_text=json.dumps(statement.mechanism, indent=2),
             metrics=metrics,
             splits=list(_splits(metrics)),
-            findings=_findings(run),
+            attacked=_attacked(run),
             citations=cite(run),
         )
     )
@@ -97,26 +98,35 @@ def _tradeoff(statement: PrivacyStatement) -> Markup | None:
     return Markup(tradeoff_figure(statement.tradeoff))
 
 
-def _findings(run: RunFolder) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [(path.stem, list(_rows(read_json(path)))) for path in sorted(run.findings.glob("*.json"))]
+@dataclass(frozen=True)
+class _Attacked:
+    """What was attacked in one way: the findings of the newest audit that did so."""
+
+    asset: str
+    attack: str
+    adversary: str
+    findings: list[Finding]
+
+    @property
+    def left_out(self) -> list[str]:
+        return list(dict.fromkeys(gap for finding in self.findings for gap in finding.left_out))
+
+    @property
+    def settings(self) -> str:
+        """Of the last finding, with its seed."""
+        last = self.findings[-1]
+        told = last.settings | ({} if last.seed is None else {"seed": last.seed})
+        return ", ".join(f"{name}: {wording.plain(value)}" for name, value in told.items())
 
 
-def _rows(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested JSON as "a.b" and its value; lists of plain values stay in one row."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _rows(part, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
-        for index, part in enumerate(value):
-            yield from _rows(part, f"{name}[{index}]")
-    else:
-        yield name, _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_plain(part) for part in value)
-    return value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+def _attacked(run: RunFolder) -> list[_Attacked]:
+    """By asset and attack, in the order of first appearance; later audits replace earlier ones in each metric."""
+    found: dict[tuple[str, str, str], dict[str, Finding]] = {}
+    for finding in read_findings(run):
+        own = found.setdefault((finding.asset, finding.attack, finding.adversary), {})
+        if finding.exceeds or finding.metric not in own or not own[finding.metric].exceeds:
+            own[finding.metric] = finding
+    return [_Attacked(*key, list(own.values())) for key, own in found.items()]
 
 
 def _environment() -> Environment:
@@ -130,5 +140,8 @@ def _environment() -> Environment:
         "interval": wording.interval,
         "metric_name": wording.metric_name,
         "counted": wording.counted,
+        "achieved": wording.achieved,
+        "guaranteed": wording.guaranteed,
+        "plain": wording.plain,
     }
     return environment

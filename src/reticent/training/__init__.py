@@ -14,7 +14,7 @@ from reticent.training.engine import (
 )
 from reticent.training.estimate import Cost, estimate
 from reticent.training.frozen_features import FrozenFeatures
-from reticent.training.held_out import held_out_metrics
+from reticent.training.held_out import held_out_metrics, predict
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
 from reticent.training.network import new_model, new_network
@@ -72,6 +72,7 @@ __all__ = [
     "new_network",
     "outer_names",
     "public_gradients",
+    "predict",
     "private_features_mechanism",
     "private_step",
     "privatise_features",

@@ -39,15 +39,25 @@ class MadeUpReader:
 
 
 def made_up_cohort(state: RunState, images: Mapping[str, int], seed: int) -> Cohort:
-    """Training subjects with so many `images` each, in the given order; labels are drawn, too."""
-    rng = np.random.default_rng((seed, 1))
-    entries, segments = list[Entry](), state.task == "segmentation"
-    for subject, count in images.items():
-        label = None if segments else _label(state, rng)
-        entries += [Entry(f"{subject}/{i}", subject, "train", label, {}, len(entries) + i) for i in range(count)]
-    reader = MadeUpReader(seed, tuple(state.inputs.items()), state.image_size, len(state.classes) if segments else None)
+    """Training subjects with so many `images` each, in the given order, for the network of a run."""
     task: Any = state.task
+    entries, reader = made_up_entries(state, images, seed), made_up_reader(state, state.inputs, seed)
     return Cohort("made-up", "made-up", task, state.classes, entries, state.inputs, len(state.image_size), True, reader)
+
+
+def made_up_entries(state: RunState, images: Mapping[str, int], seed: int) -> list[Entry]:
+    """Records of training subjects, with labels drawn for each."""
+    rng, entries = np.random.default_rng((seed, 1)), list[Entry]()
+    for subject, count in images.items():
+        label = None if state.task == "segmentation" else _label(state, rng)
+        entries += [Entry(f"{subject}/{i}", subject, "train", label, {}, len(entries) + i) for i in range(count)]
+    return entries
+
+
+def made_up_reader(state: RunState, channels: Mapping[str, int], seed: int) -> MadeUpReader:
+    """Images of the run's size with these channels by input."""
+    labels = len(state.classes) if state.task == "segmentation" else None
+    return MadeUpReader(seed, tuple(channels.items()), state.image_size, labels)
 
 
 def _label(state: RunState, rng: np.random.Generator) -> int | tuple[int, ...]:

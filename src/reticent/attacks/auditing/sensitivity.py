@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reticent.attacks.dirac_canaries import PUSH, pushing, spread_over
+from reticent.attacks.auditing.dirac_canaries import PUSH, pushing, spread_over
 from reticent.attacks.loaded_run import LoadedRun
 from reticent.records import Study
 from reticent.training import bounded_gradients, new_model, ready_batch

@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reticent.attacks.canary_findings import Guarantee, one_run_findings
-from reticent.attacks.canary_game import Game, Played, affordable, game_study, play
+from reticent.attacks.auditing.canary_findings import Guarantee, one_run_findings
+from reticent.attacks.auditing.canary_game import Game, Played, affordable, game_study, play
+from reticent.attacks.auditing.noise_law import noise_law
+from reticent.attacks.auditing.sampling_law import sampling_law
+from reticent.attacks.auditing.watch import likelihood_ratios
 from reticent.attacks.loaded_run import LoadedRun, fresh_seed
-from reticent.attacks.noise_law import noise_law
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.roc import Found, found_at, power_of
-from reticent.attacks.sampling_law import sampling_law
-from reticent.attacks.watch import likelihood_ratios
-from reticent.records import GAP_LEVEL, Finding, Number
+from reticent.records import GAP_LEVEL, Finding, Interval, Number
 
 _TESTS = 5
 """Of one audit: every p-value is multiplied by it."""
@@ -58,8 +58,8 @@ def attack(run: LoadedRun, options: OneRunOptions) -> Iterator[Finding]:
     guarantee = Guarantee(run.statement.epsilon, run.statement.delta, run.statement.mu)
     yield from one_run_findings(inside, outside, guarantee, options.confidence, _TESTS, common)
     yield _found(run, found_at(inside, outside, _RATE), options.confidence, common)
-    yield _noise(played, common)
-    yield _sampling(played, privacy.sampling_rate, common)
+    yield _noise(played, options.confidence, common)
+    yield _sampling(played, privacy.sampling_rate, options.confidence, common)
 
 
 def _found(run: LoadedRun, found: Found, confidence: float, common: Mapping[str, Any]) -> Finding:
@@ -81,37 +81,41 @@ def _found(run: LoadedRun, found: Found, confidence: float, common: Mapping[str,
     )
 
 
-def _noise(played: Played, common: Mapping[str, Any]) -> Finding:
-    law = noise_law(played.noise)
+def _noise(played: Played, confidence: float, common: Mapping[str, Any]) -> Finding:
+    law = noise_law(played.noise, confidence)
     p_value = min(1.0, _TESTS * law.p_value)
     return Finding(
         **_of_software(common, "noise of the training", {"correlation of successive steps": law.correlation}),
-        metric="noise, in units of what is accounted for",
+        metric="size of the noise",
         value=law.ratio,
+        interval=Interval(lower=law.interval[0], upper=law.interval[1], confidence=confidence),
         kind="estimate",
         guarantee=_EXACTLY_ONE,
         p_value=p_value,
-        reading=f"The noise is NOT what is accounted for: in one part of the network it is {law.ratio:.3g} times as "
-        f"large, and {100 * law.correlation:.2g} % of it is that of the step before."
+        reading="The noise is NOT what is accounted for: it is smaller in some part of the network, or repeats itself. "
+        f"Where it is oddest it is {law.ratio:.3g} times as large as it should be."
         if p_value < GAP_LEVEL
-        else "In every part of the network the noise was as large as is accounted for, and fresh at every step.",
+        else "In every part of the network the noise was as large as is accounted for (1; the value is that of the "
+        "oddest part), and fresh at every step.",
     )
 
 
-def _sampling(played: Played, rate: float, common: Mapping[str, Any]) -> Finding:
-    law = sampling_law(played.taken, rate, played.group_of, played.steps)
-    p_value = min(1.0, _TESTS * law.p_value)
+def _sampling(played: Played, rate: float, confidence: float, common: Mapping[str, Any]) -> Finding:
+    law = sampling_law(played.taken, rate, played.group_of, played.steps, confidence)
+    p_value, oddest = min(1.0, _TESTS * law.p_value), law.oddest
+    spreads = {"spread of sizes": law.sizes.value, "spread of participations": law.participations.value}
     return Finding(
-        **_of_software(common, "drawing of batches", {"sizes": law.sizes, "participations": law.participations}),
-        metric="spread of the batches, in units of what is accounted for",
-        value=law.oddest,
+        **_of_software(common, "drawing of batches", spreads),
+        metric="spread of the batches",
+        value=oddest.value,
+        interval=Interval(lower=oddest.interval[0], upper=oddest.interval[1], confidence=confidence),
         kind="estimate",
         guarantee=_EXACTLY_ONE,
         p_value=p_value,
-        reading="The batches were NOT drawn as is accounted for: sizes, or how often a patient takes part, vary "
-        f"{law.oddest:.3g} times as much as if every patient were drawn independently."
+        reading="The batches were NOT drawn as is accounted for: their sizes, or how often a patient takes part, vary "
+        f"{oddest.value:.3g} times as much as if every patient were drawn independently."
         if p_value < GAP_LEVEL
-        else "The batches vary as they must if every patient is drawn independently at every step.",
+        else "The batches vary as they must (1) if every patient is drawn independently at every step.",
     )
 
 

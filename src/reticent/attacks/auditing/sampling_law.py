@@ -12,18 +12,31 @@ from reticent.errors import InputError
 
 
 @dataclass(frozen=True)
-class SamplingLaw:
-    """Spread of the batches' sizes, and of how often each patient took part; each is 1 in expectation if Poisson."""
+class Spread:
+    """Mean squared deviation of counts from their expectation, in units of their variance: 1 in expectation."""
 
-    sizes: float
-    participations: float
+    value: float
+    interval: tuple[float, float]
     p_value: float
-    """Of Poisson sampling, either spread too small or too large, corrected for two tests; approximate (moments)."""
+    """Two-sided; approximate, by the moments."""
+
+
+@dataclass(frozen=True)
+class SamplingLaw:
+    """Spread of the batches' sizes, and of how often each patient took part."""
+
+    sizes: Spread
+    participations: Spread
 
     @property
-    def oddest(self) -> float:
-        """The spread that is further from 1, as a ratio."""
-        return max((self.sizes, self.participations), key=lambda spread: abs(np.log(max(spread, 1e-300))))
+    def oddest(self) -> Spread:
+        """The one that is less likely under Poisson sampling."""
+        return min(self.sizes, self.participations, key=lambda spread: spread.p_value)
+
+    @property
+    def p_value(self) -> float:
+        """Of Poisson sampling, corrected for two tests."""
+        return min(1.0, 2 * self.oddest.p_value)
 
 
 def sampling_law(
@@ -31,6 +44,7 @@ def sampling_law(
     rate: float,
     group_of: NDArray[np.int64] | None = None,
     step_of: NDArray[np.int64] | None = None,
+    confidence: float = 0.95,
 ) -> SamplingLaw:
     """Tests batches for Poisson sampling, or cyclic Poisson sampling in groups.
 
@@ -52,21 +66,23 @@ def sampling_law(
     numbers = np.arange(steps) if step_of is None else step_of
     turn = numbers[:, None] % (groups.max() + 1) == groups
     if (taken & ~turn).any() or (rate >= 1 and not taken[turn].all()):
-        return SamplingLaw(0.0, 0.0, 0.0)
+        return SamplingLaw(_NEVER, _NEVER)
     if rate >= 1:
-        return SamplingLaw(1.0, 1.0, 1.0)
-    sizes, often = (_spread(taken.sum(axis), turn.sum(axis), rate) for axis in (1, 0))
-    return SamplingLaw(sizes[0], often[0], min(1.0, 2 * min(sizes[1], often[1])))
+        return SamplingLaw(_CERTAIN, _CERTAIN)
+    sizes, participations = (_spread(taken.sum(axis), turn.sum(axis), rate, confidence) for axis in (1, 0))
+    return SamplingLaw(sizes, participations)
 
 
-def _spread(counts: NDArray[np.int64], trials: NDArray[np.int64], rate: float) -> tuple[float, float]:
-    """Mean squared deviation of Bin(trials, rate) in units of the variance, and its two-sided p-value.
+_NEVER, _CERTAIN = Spread(0.0, (0.0, 0.0), 0.0), Spread(1.0, (1.0, 1.0), 1.0)
 
-    By the gamma distribution with the mean and variance that the sum of squares has.
-    """
+
+def _spread(counts: NDArray[np.int64], trials: NDArray[np.int64], rate: float, confidence: float) -> Spread:
+    """Of counts that are Bin(trials, rate), by the gamma distribution with the moments of their squared deviations."""
     counts, trials = counts[trials > 0], trials[trials > 0]
     variance = trials * rate * (1 - rate)
     squares = float(((counts - trials * rate) ** 2 / variance).sum())
     mean, spread = len(counts), float((2 + (1 - 6 * rate * (1 - rate)) / variance).sum())
     law = gamma(mean**2 / spread, scale=spread / mean)
-    return squares / mean, min(1.0, 2 * min(float(law.cdf(squares)), float(law.sf(squares))))
+    low, high = (squares / law.isf([(1 - confidence) / 2, (1 + confidence) / 2])).tolist()
+    p_value = min(1.0, 2 * min(float(law.cdf(squares)), float(law.sf(squares))))
+    return Spread(squares / mean, (low, high), p_value)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from reticent.attacks.rejection import largest_rejected, smallest_level
+from reticent.attacks.auditing.rejection import largest_rejected, smallest_level
+from reticent.attacks.scores import require_scores
 from reticent.errors import InputError
 
 SMALLEST_ERROR = 1e-10
@@ -55,14 +56,6 @@ def guess(in_scores: ArrayLike, out_scores: ArrayLike, each: int, seed: int = 0)
     order = mixed[np.argsort(scores[mixed], kind="stable")]
     right = int(is_in[order[-each:]].sum() + (~is_in[order[:each]]).sum())
     return Guesses(len(scores), 2 * each, right)
-
-
-def require_scores(scores: ArrayLike) -> NDArray[np.float64]:
-    """Scores as one axis of numbers; infinite ones are fine. Raises InputError for NaN."""
-    values = np.asarray(scores, np.float64).ravel()
-    if np.isnan(values).any():
-        raise InputError("a canary's score is NaN; scores are numbers, higher for canaries that look like members")
-    return values
 
 
 def epsilon_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:

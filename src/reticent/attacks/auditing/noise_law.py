@@ -14,6 +14,8 @@ class NoiseLaw:
     """Standard deviation of the noise in units of what is accounted for, in the tensor where it is oddest."""
 
     ratio: float
+    interval: tuple[float, float]
+    """Of the ratio, right for all tensors at once at the confidence asked for."""
     tensor: int
     correlation: float
     """Of each value with that of the step before, over all tensors."""
@@ -21,7 +23,7 @@ class NoiseLaw:
     """Of independent Gaussian noise of the right size, corrected for the tests of all tensors and of correlation."""
 
 
-def noise_law(sums: NDArray[np.float64]) -> NoiseLaw:
+def noise_law(sums: NDArray[np.float64], confidence: float = 0.95) -> NoiseLaw:
     """Tests the noise of a training.
 
     Args:
@@ -34,4 +36,7 @@ def noise_law(sums: NDArray[np.float64]) -> NoiseLaw:
     correlation = float(products.sum() / count.sum())
     repeated = 2 * float(norm.sf(abs(products.sum()) / np.sqrt(count.sum())))
     p_value = min(1.0, 2 * min(len(count) * float(p_values[oddest]), repeated))
-    return NoiseLaw(float(np.sqrt(squares[oddest] / count[oddest])), oddest, correlation, p_value)
+    tail = (1 - confidence) / 2 / len(count)
+    ends = squares[oddest] / chi2.isf([tail, 1 - tail], count[oddest])
+    ratio, low, high = np.sqrt([squares[oddest] / count[oddest], *ends]).tolist()
+    return NoiseLaw(ratio, (low, high), oddest, correlation, p_value)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reticent.accounting import EmpiricalLowerBound
-from reticent.attacks import one_run_bounds as bounds
-from reticent.attacks.one_run_bounds import SMALLEST_ERROR, guess, guesses_for
+from reticent.attacks.auditing import one_run_bounds as bounds
+from reticent.attacks.auditing.one_run_bounds import SMALLEST_ERROR, guess, guesses_for
 from reticent.records import Finding, Interval, Number
 
 _EXPECTED_MU = 2.0

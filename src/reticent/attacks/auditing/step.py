@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from reticent.accounting import EmpiricalLowerBound, Gaussian
-from reticent.attacks.canary_game import Game, Played, affordable, game_study, play
-from reticent.attacks.independent_bounds import errors_at, mu_at, mu_p_value
+from reticent.attacks.auditing.canary_game import Game, Played, affordable, game_study, play
+from reticent.attacks.auditing.independent_bounds import errors_at, mu_at, mu_p_value
+from reticent.attacks.auditing.sensitivity import largest_change
 from reticent.attacks.loaded_run import LoadedRun, fresh_seed
 from reticent.attacks.options import AttackOptions
-from reticent.attacks.sensitivity import largest_change
 from reticent.records import Finding, Interval, Number
 
 NOISE_MULTIPLIER = 1.0

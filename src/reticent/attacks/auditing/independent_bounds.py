@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from reticent.attacks.one_run_bounds import require_scores
-from reticent.attacks.rejection import smallest_level
+from reticent.attacks.auditing.rejection import smallest_level
+from reticent.attacks.scores import require_scores
 from reticent.errors import InputError
 
 

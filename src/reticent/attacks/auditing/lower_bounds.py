@@ -7,8 +7,9 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from reticent.accounting import EmpiricalLowerBound, Gaussian
-from reticent.attacks import independent_bounds, one_run_bounds
-from reticent.attacks.one_run_bounds import guess, guesses_for
+from reticent.attacks.auditing import independent_bounds, one_run_bounds
+from reticent.attacks.auditing.one_run_bounds import guess, guesses_for
+from reticent.attacks.scores import require_scores
 
 Method = Literal["one-run", "one-run-gaussian", "independent", "independent-gaussian"]
 
@@ -42,7 +43,7 @@ def epsilon_lower_bound(
     """
     level = 1 - confidence
     if method == "one-run":
-        canaries = len(one_run_bounds.require_scores(in_scores)) + len(one_run_bounds.require_scores(out_scores))
+        canaries = len(require_scores(in_scores)) + len(require_scores(out_scores))
         each = guesses_for(canaries, expected_mu, lambda g: one_run_bounds.epsilon_at(g, delta, level))
         value = one_run_bounds.epsilon_at(guess(in_scores, out_scores, each, seed), delta, level)
     elif method == "independent":
@@ -67,7 +68,7 @@ def mu_lower_bound(
     """Lower bound on every mu for which the algorithm is mu-Gaussian private; arguments as `epsilon_lower_bound`."""
     level = 1 - confidence
     if method == "one-run":
-        canaries = len(one_run_bounds.require_scores(in_scores)) + len(one_run_bounds.require_scores(out_scores))
+        canaries = len(require_scores(in_scores)) + len(require_scores(out_scores))
         each = guesses_for(canaries, expected_mu, lambda g: one_run_bounds.mu_at(g, level))
         value = one_run_bounds.mu_at(guess(in_scores, out_scores, each, seed), level)
     else:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reticent.attacks.dirac_canaries import PUSH, Coordinates, pushing, spread_over
+from reticent.attacks.auditing.dirac_canaries import PUSH, Coordinates, pushing, spread_over
+from reticent.attacks.auditing.made_up_cohort import made_up_cohort
+from reticent.attacks.auditing.watch import Watch
 from reticent.attacks.loaded_run import LoadedRun
-from reticent.attacks.made_up_cohort import made_up_cohort
-from reticent.attacks.watch import Watch
 from reticent.data import Cohort
 from reticent.records import CohortOptions, RunFolder, Study, read_json, write_json
 from reticent.training import Plan, PrivateRun, new_model, private_step, ready_batch

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from torch import Tensor, nn
 
-from reticent.attacks.dirac_canaries import Coordinates
+from reticent.attacks.auditing.dirac_canaries import Coordinates
 from reticent.records import Study, write_file
 from reticent.training import ClippedGrad, column_norm, strategy_coefficients
 
