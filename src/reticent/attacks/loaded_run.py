@@ -110,6 +110,18 @@ class LoadedRun:
         data.decode(self.cache, self.progress)
         return data
 
+    def repeated_study(self, **privacy: Any) -> Study:
+        """The study of a training like the run's: its noise in place of a target, no budget and no twin."""
+        study, state = self.study, self.state
+        target = {"noise_multiplier": state.noise_multiplier, "epsilon": None, "mu": None, "advantage": None}
+        training = {"class_weights": state.class_weights or "none", "twin": False}
+        return study.model_copy(
+            update={
+                "privacy": study.privacy.model_copy(update={**target, "budget": None, **privacy}),
+                "training": study.training.model_copy(update=training),
+            }
+        )
+
     def site(self) -> Ledger:
         """The site ledger that the run was charged to, verified; a context manager."""
         site = Ledger.open(self.ledger or Path(self.state.ledger))

@@ -17,24 +17,36 @@ from reticent.records import Interval
 
 @dataclass(frozen=True)
 class Found:
-    """Members found at the threshold that at most `alarms` of the `others` exceed, as many as `rate` allows."""
+    """Members whose score exceeds all but a share `rate` of the others' scores."""
 
     rate: float
-    found: int
-    members: int
-    alarms: int
-    others: int
+    members: Array
+    others: Array
+    """Scores, the largest first."""
+
+    @property
+    def alarms(self) -> int:
+        """As many of the others as `rate` allows."""
+        return min(int(np.floor(self.rate * len(self.others) + 1e-9)), len(self.others) - 1)
 
     @property
     def value(self) -> float:
         """True-positive rate."""
-        return self.found / self.members
+        return self._above(self.alarms) / len(self.members)
 
     def interval(self, confidence: float) -> Interval:
-        """Clopper and Pearson's interval of the true-positive rate, at this threshold."""
-        tail, missed = (1 - confidence) / 2, self.members - self.found
-        lower = float(beta.ppf(tail, self.found, missed + 1)) if self.found else 0.0
-        upper = float(beta.isf(tail, self.found + 1, missed)) if missed else 1.0
+        """Of the true-positive rate at a false-positive rate of exactly `rate`, which no threshold is known to have.
+
+        A threshold, one of the others' scores, has a false-positive rate that is surely below (above) `rate`, by the
+        distribution of order statistics; at it, Clopper and Pearson's lower (upper) limit. Half of the error goes to
+        either step. With few others the interval is wide.
+        """
+        tail, count, members = (1 - confidence) / 4, len(self.others), len(self.members)
+        below = np.asarray(beta.cdf(self.rate, np.arange(1, count + 1), np.arange(count, 0, -1)))  # of each threshold
+        low, high = int(np.count_nonzero(below >= 1 - tail)) - 1, int(np.count_nonzero(below >= tail))
+        found, surely = self._above(low) if low >= 0 else 0, self._above(high) if high < count else members
+        lower = float(beta.ppf(tail, found, members - found + 1)) if found else 0.0
+        upper = float(beta.isf(tail, surely + 1, members - surely)) if surely < members else 1.0
         return Interval(lower=lower, upper=upper, confidence=confidence)
 
     def p_value(self, power: Callable[[Array], Array]) -> float:
@@ -45,21 +57,23 @@ class Found:
         up.
         """
         cuts = np.concatenate([np.linspace(0.05, 0.95, 19), 1 - 10.0 ** np.arange(-1.5, -7, -0.5)])
-        rates = beta.ppf(cuts, self.alarms + 1, self.others - self.alarms)
-        tails = np.append(binom.sf(self.found - 1, self.members, np.clip(power(rates), 0, 1)), 1.0)
-        return float(np.diff(np.concatenate([[0.0], cuts, [1.0]])) @ tails)
+        rates = beta.ppf(cuts, self.alarms + 1, len(self.others) - self.alarms)
+        tails = binom.sf(self._above(self.alarms) - 1, len(self.members), np.clip(power(rates), 0, 1))
+        return float(np.diff(np.concatenate([[0.0], cuts, [1.0]])) @ np.append(tails, 1.0))
+
+    def _above(self, rank: int) -> int:
+        """Members above the score of the other of this rank, from 0."""
+        return int((self.members > self.others[rank]).sum())
 
 
 def found_at(members: ArrayLike, others: ArrayLike, rate: float) -> Found:
-    """Members whose score exceeds all but a share `rate` of the others'.
+    """What an attack finds at a false-positive rate.
 
     Raises:
         InputError: either side is empty, or a score is NaN.
     """
     inside, outside = _both(members, others)
-    alarms = min(int(np.floor(rate * len(outside) + 1e-9)), len(outside) - 1)
-    threshold = np.sort(outside)[::-1][alarms]
-    return Found(rate, int((inside > threshold).sum()), len(inside), alarms, len(outside))
+    return Found(rate, inside, np.sort(outside)[::-1])
 
 
 def auc(members: ArrayLike, others: ArrayLike, confidence: float = 0.95) -> tuple[float, Interval, float]:

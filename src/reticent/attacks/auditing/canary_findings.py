@@ -78,6 +78,7 @@ def _finding(
         f"{guesses.right} of {guesses.made} guesses about {guesses.canaries} planted patients were right, which proves"
     )
     at = f" at delta = {guarantee.delta:g}" if guarantee.delta is not None else ""
+    proven = f"{metric} {bound}{at}" if bound.value > 0 else f"nothing about {metric}"
     limit = "nothing is guaranteed" if guarantee.upper is None else f"guaranteed is at most {guarantee}"
     settings = common["settings"] | {"guesses": guesses.made, "right": guesses.right, "method": bound.method}
     return Finding(
@@ -89,5 +90,5 @@ def _finding(
         kind="empirical lower bound",
         guarantee=guarantee,
         p_value=p_value,
-        reading=f"{told} {metric} {bound}{at}; {limit}.",
+        reading=f"{told} {proven}; {limit}.",
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,16 +71,13 @@ def affordable(run: LoadedRun, price: float) -> int:
     return int(np.clip(records / 2 / price, _FEWEST, _MOST))
 
 
-def game_study(run: LoadedRun, game: Game, noise_multiplier: float, **privacy: object) -> Study:
-    """The run's own study, for the game's patients: same network, clipping and sampling, the game's seed."""
-    study, state = run.study, run.state
-    kept = {"epsilon": None, "mu": None, "advantage": None, "delta": None, "budget": None, "batch_size": None}
-    options = study.privacy.model_copy(
-        update={**kept, "noise_multiplier": noise_multiplier, "seed": game.seed, **privacy}
+def game_study(run: LoadedRun, game: Game, **privacy: Any) -> Study:
+    """The run's own, for the game's patients: same network, clipping and sampling, the game's seed."""
+    study = run.repeated_study(seed=game.seed, batch_size=None, **privacy)
+    unit, size = study.cohort.unit, run.state.image_size
+    return study.model_copy(
+        update={"cohort": CohortOptions(uri="made-up", unit=unit, image_size=size, normalise="scale")}
     )
-    cohort = CohortOptions(uri="made-up", unit=study.cohort.unit, image_size=state.image_size, normalise="scale")
-    training = study.training.model_copy(update={"class_weights": state.class_weights or "none", "twin": False})
-    return study.model_copy(update={"privacy": options, "cohort": cohort, "training": training})
 
 
 def play(run: LoadedRun, game: Game, study: Study, folder: Path, stage: str) -> Played:
@@ -97,6 +94,7 @@ def play(run: LoadedRun, game: Game, study: Study, folder: Path, stage: str) -> 
         write_json(started, record)
     torch.manual_seed(game.seed)
     model = new_model(study, run.task, run.state.inputs, run.state.image_size).train()
+    coordinates = spread_over(model, game.canaries, game.seed)
     rng = np.random.default_rng((game.seed, 3))
     included, strengths = rng.random(game.canaries) < 0.5, 10 ** rng.uniform(*_STRENGTHS, game.canaries)
     patients = _patients(game, included, strengths)
@@ -105,7 +103,7 @@ def play(run: LoadedRun, game: Game, study: Study, folder: Path, stage: str) -> 
     pushes[np.arange(len(patients)), [patient.canary for patient in patients]] = torch.tensor(
         [patient.strength for patient in patients]
     )
-    watch = Watch(study, spread_over(model, game.canaries, game.seed), len(patients), folder / "seen.npz")
+    watch = Watch(study, coordinates, len(patients), folder / "seen.npz")
     cohort = made_up_cohort(run.state, {patient.name: patient.images for patient in patients}, game.seed)
     with _opened(run, study, cohort, folder, stage) as training:
         loss_fn = pushing(training.task.loss_fn(training.state.class_weights), watch.coordinates)

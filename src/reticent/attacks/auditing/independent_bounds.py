@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 from scipy.stats import beta
 
@@ -49,13 +49,13 @@ def errors_on_half(in_scores: ArrayLike, out_scores: ArrayLike, seed: int = 0) -
     inside, outside = (rng.permutation(require_scores(scores)) for scores in (in_scores, out_scores))
     if min(len(inside), len(outside)) < 4:
         raise InputError(f"{len(inside)} games with the canary and {len(outside)} without; play at least 4 of each")
-    tried = Errors(0, len(outside) // 2, 0, len(inside) // 2)
-    chosen, other_in, other_out = inside[: tried.ins], inside[tried.ins :], outside[tried.outs :]
-    learned = outside[: tried.outs]
-    candidates = np.unique(np.concatenate([chosen, learned]))
-    candidates = candidates[np.linspace(0, len(candidates) - 1, min(len(candidates), 200)).round().astype(int)]
-    best = max(candidates, key=lambda threshold: mu_at(errors_at(chosen, learned, float(threshold)), 0.05))
-    return errors_at(other_in, other_out, float(best))
+    ins, outs = len(inside) // 2, len(outside) // 2
+    tried_in, tried_out = np.sort(inside[:ins]), np.sort(outside[:outs])
+    thresholds = np.concatenate([tried_in, tried_out])
+    misses = np.searchsorted(tried_in, thresholds, side="right")
+    alarms = outs - np.searchsorted(tried_out, thresholds, side="right")
+    apart = -ndtri(_roughly_above(alarms, outs)) - ndtri(_roughly_above(misses, ins))
+    return errors_at(inside[ins:], outside[outs:], float(thresholds[apart.argmax()]))
 
 
 def epsilon_at(errors: Errors, delta: float, level: float) -> float:
@@ -85,6 +85,11 @@ def mu_p_value(errors: Errors, mu: float) -> float:
 def epsilon_p_value(errors: Errors, epsilon: float, delta: float) -> float:
     """Smallest level at which (epsilon, delta)-privacy is rejected."""
     return smallest_level(lambda level: epsilon_at(errors, delta, level) > epsilon)
+
+
+def _roughly_above(counts: NDArray[np.int64], games: int) -> NDArray[np.float64]:
+    """What upper limits of the rates will be like; a choice made by it is as valid as any."""
+    return np.asarray(np.minimum((counts + 2 * np.sqrt(counts) + 2) / games, 1.0))
 
 
 def _upper(count: int, games: int, level: float) -> float:

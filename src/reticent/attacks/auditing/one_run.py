@@ -31,18 +31,17 @@ _LEFT_OUT = (
 
 
 class OneRunOptions(AttackOptions):
-    canaries: Annotated[int, Field(ge=20)] | None = None
+    canaries: Annotated[int, Field(ge=20, le=5000)] | None = None
     """None: 1000, or fewer where the run's own training was shorter."""
 
 
 def attack(run: LoadedRun, options: OneRunOptions) -> Iterator[Finding]:
     """A second training by the run's own study, of made-up patients among whom are canaries."""
     began, seed = time.perf_counter(), options.seed if options.seed is not None else fresh_seed()
-    privacy, noise_multiplier = run.study.privacy, run.state.noise_multiplier
-    assert noise_multiplier is not None  # the attack is fit for private runs alone
+    privacy = run.study.privacy
     price = privacy.steps * privacy.sampling_rate / privacy.groups  # half the canaries take part, at twice the time
     game = Game(options.canaries or affordable(run, price), 1, False, seed)
-    study = game_study(run, game, noise_multiplier)
+    study = game_study(run, game)
     played = play(run, game, study, run.work_folder("one-run") / "game", "A training with canaries")
     scores = likelihood_ratios(played.outputs, study)
     inside, outside = scores[played.included], scores[~played.included]

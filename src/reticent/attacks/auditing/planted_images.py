@@ -78,7 +78,7 @@ def attack(run: LoadedRun, options: PlantedOptions) -> Iterator[Finding]:
 
 
 def _seed(folder: Path, options: PlantedOptions) -> int:
-    """The one asked for; else that of an interrupted training with as many canaries, which goes on; else a fresh one."""
+    """The one asked for, else that of an interrupted training with as many canaries, else a fresh one."""
     kept = folder / "canaries.json"
     unfinished = read_json(kept) if kept.is_file() else {}
     if options.seed in (None, unfinished.get("seed")) and unfinished.get("canaries") == options.canaries:
@@ -116,7 +116,8 @@ def _trained(run: LoadedRun, folder: Path, cohort: Cohort, members: list[Entry],
     run.charge(f"{_NAME}-{seed}", plan.mechanism, patients, {"planted": len(cohort.entries) - len(members)})
 
     def progress(stage: str, done: int, total: int) -> None:
-        run.progress("Training with planted patients" if stage == "Training" else stage, done, total)
+        if stage == "Training":
+            run.progress("Training with planted patients", done, total)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is to be said of this training was said of the run
@@ -129,22 +130,8 @@ def _trained(run: LoadedRun, folder: Path, cohort: Cohort, members: list[Entry],
 
 
 def _study(run: LoadedRun, patients: int) -> Study:
-    """The run's own, with its noise, its expected batch and its image size as constants."""
-    study, state = run.study, run.state
-    privacy = study.privacy
+    """The run's own, with its expected batch and its image size as constants."""
+    privacy, cohort = run.study.privacy, run.study.cohort
     batch_size = privacy.batch_size or privacy.sampling_rate * patients / privacy.groups
-    target = {
-        "epsilon": None,
-        "mu": None,
-        "advantage": None,
-        "budget": None,
-        "noise_multiplier": state.noise_multiplier,
-    }
-    training = {"class_weights": state.class_weights or "none", "twin": False}
-    return study.model_copy(
-        update={
-            "cohort": study.cohort.model_copy(update={"image_size": state.image_size}),
-            "privacy": privacy.model_copy(update={**target, "batch_size": batch_size}),
-            "training": study.training.model_copy(update=training),
-        }
-    )
+    study = run.repeated_study(batch_size=batch_size)
+    return study.model_copy(update={"cohort": cohort.model_copy(update={"image_size": run.state.image_size})})

@@ -29,7 +29,7 @@ _ROUNDING = 1e-3
 
 
 class StepOptions(AttackOptions):
-    canaries: Annotated[int, Field(ge=20)] | None = None
+    canaries: Annotated[int, Field(ge=20, le=5000)] | None = None
     """None: 1000, or fewer where the run's own training was shorter."""
 
 
@@ -38,7 +38,8 @@ def attack(run: LoadedRun, options: StepOptions) -> Iterator[Finding]:
     began, seed = time.perf_counter(), options.seed if options.seed is not None else fresh_seed()
     images = min(_IMAGES, run.study.privacy.max_records_per_subject) if run.study.cohort.unit == "subject" else 1
     game = Game(options.canaries or affordable(run, _PRICE), images, True, seed)
-    study = game_study(run, game, NOISE_MULTIPLIER, steps=1, sampling_rate=1.0, noise="independent", bands=None)
+    whole = {"steps": 1, "sampling_rate": 1.0, "noise": "independent", "bands": None}
+    study = game_study(run, game, noise_multiplier=NOISE_MULTIPLIER, **whole)
     played = play(run, game, study, run.work_folder("step") / "game", "One step with canaries")
     settings = {"images of a canary": images, "canaries in the released model": False}
     common: dict[str, Any] = {"attack": "step", "seed": seed, "kind": "empirical lower bound"}

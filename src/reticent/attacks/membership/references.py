@@ -25,7 +25,7 @@ from reticent.attacks.options import AttackOptions
 from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
-from reticent.records import CohortOptions, RunFolder, Study, make_study, read_json, write_file, write_json
+from reticent.records import CohortOptions, RunFolder, make_study, read_json, write_file, write_json
 from reticent.training import Plan, PreparedCohort, Task, released_model, resume_training, train
 
 
@@ -86,10 +86,11 @@ def reference_models(run: LoadedRun, records: list[int], count: int, options: At
         warnings.simplefilter("ignore")  # a ledger of this folder alone, for what the site's has charged already
         Ledger.open(folder / "ledger.sqlite").close()
     threads = max(1, torch.get_num_threads() // options.jobs)
+    studies = [run.repeated_study(seed=_own_seed(seed, k)).model_dump(mode="json") for k in range(count)]
     plan = (run.state.noise_multiplier, len(run.state.classes))
     jobs = [
-        _Job(_study(run, seed, k).model_dump(mode="json"), plan, np.isin(names, half), records, folder, k, threads)
-        for k, half in enumerate(halves)
+        _Job(study, plan, np.isin(names, half), records, folder, k, threads)
+        for k, (study, half) in enumerate(zip(studies, halves, strict=True))
     ]
     left = [job for job in jobs if not job.made.is_file()]
     with joblib.parallel_config(options.backend, n_jobs=options.jobs):
@@ -128,24 +129,9 @@ def _halves(subjects: list[str], count: int, seed: int) -> list[NDArray[np.str_]
     return halves[:count]
 
 
-def _study(run: LoadedRun, seed: int, number: int) -> Study:
-    """The run's own, with a seed: nothing of it can be released."""
-    study, state = run.study, run.state
-    own = int(np.random.SeedSequence((seed, 6, number)).generate_state(1)[0])
-    target = {
-        "epsilon": None,
-        "mu": None,
-        "advantage": None,
-        "budget": None,
-        "noise_multiplier": state.noise_multiplier,
-    }
-    training = {"class_weights": state.class_weights or "none", "twin": False}
-    return study.model_copy(
-        update={
-            "privacy": study.privacy.model_copy(update={**target, "seed": own}),
-            "training": study.training.model_copy(update=training),
-        }
-    )
+def _own_seed(seed: int, number: int) -> int:
+    """Of a model: nothing that is trained with a seed can be released."""
+    return int(np.random.SeedSequence((seed, 6, number)).generate_state(1)[0])
 
 
 def _make(job: _Job, cache: Path) -> str | None:
