@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+import mimetypes
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,13 +35,13 @@ def render_report(run: RunFolder) -> str:
     Raises:
         InputError: a record of the run is missing or was altered.
     """
-    statement, metrics, study = run.statement(), run.metrics(), run.study()
+    statement, metrics, study, findings = run.statement(), run.metrics(), run.study(), read_findings(run)
     return (
         _environment()
         .get_template("report.html")
         .render(
             statement=statement,
-            verdict=wording.verdict(statement),
+            verdict=wording.verdict(statement, findings),
             unit="patient" if statement.unit == "subject" else "record",
             sampling=wording.sampling(statement.sampling, "patient" if statement.unit == "subject" else "record"),
             smallest_group=SMALLEST_GROUP,
@@ -52,7 +54,7 @@ def render_report(run: RunFolder) -> str:
             mechanism_text=json.dumps(statement.mechanism, indent=2),
             metrics=metrics,
             splits=list(_splits(metrics)),
-            attacked=_attacked(run),
+            attacked=_attacked(run, findings),
             citations=cite(run),
         )
     )
@@ -106,6 +108,14 @@ class _Attacked:
     attack: str
     adversary: str
     findings: list[Finding]
+    folder: Path
+
+    @property
+    def figures(self) -> Iterator[tuple[str, str | None]]:
+        """Name and data URI of each figure; None for one that was erased."""
+        for name in dict.fromkeys(name for finding in self.findings for name in finding.figures):
+            path = self.folder / name
+            yield name, _data_uri(path) if path.is_file() else None
 
     @property
     def left_out(self) -> list[str]:
@@ -119,14 +129,22 @@ class _Attacked:
         return ", ".join(f"{name}: {wording.plain(value)}" for name, value in told.items())
 
 
-def _attacked(run: RunFolder) -> list[_Attacked]:
-    """By asset and attack, in the order of first appearance; later audits replace earlier ones in each metric."""
+def _attacked(run: RunFolder, findings: Iterable[Finding]) -> list[_Attacked]:
+    """By asset and attack, in the order of first appearance.
+
+    A later audit's finding replaces an earlier one in the same metric, unless that contradicted its guarantee.
+    """
     found: dict[tuple[str, str, str], dict[str, Finding]] = {}
-    for finding in read_findings(run):
+    for finding in findings:
         own = found.setdefault((finding.asset, finding.attack, finding.adversary), {})
         if finding.exceeds or finding.metric not in own or not own[finding.metric].exceeds:
             own[finding.metric] = finding
-    return [_Attacked(*key, list(own.values())) for key, own in found.items()]
+    return [_Attacked(*key, list(own.values()), run.private / "audits" / key[1]) for key, own in found.items()]
+
+
+def _data_uri(image: Path) -> str:
+    kind = mimetypes.guess_type(image.name)[0]
+    return f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode()}"
 
 
 def _environment() -> Environment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,8 +30,15 @@ class Verdict:
     reason: str
 
 
-def verdict(statement: PrivacyStatement) -> Verdict:
-    """The first line of the report."""
+def verdict(statement: PrivacyStatement, findings: Iterable[Finding] = ()) -> Verdict:
+    """The first line of the report; a finding that contradicts the guarantee comes before everything else."""
+    if broken := next((finding for finding in findings if finding.exceeds), None):
+        return Verdict(
+            False,
+            "Do not release: an audit contradicts the guarantee",
+            f"The attack “{broken.attack}” showed more than the guarantee admits (see “What attacks recovered”): what "
+            "ran is not what was accounted for.",
+        )
     if statement.releasable:
         return Verdict(
             True,

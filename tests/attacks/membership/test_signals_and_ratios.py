@@ -58,7 +58,7 @@ def game(records, models, distance, seed, spread=1.0):
 
 @pytest.mark.parametrize("distance", [1.0, 2.5])
 def test_lira_with_many_references_reaches_the_best_rates_there_are(distance):
-    """TPR(FPR a) = Phi(Phi^-1(a) + d), to 5 standard errors of 5,000 members and a few hundredths for 200 references."""
+    """TPR(FPR a) = Phi(Phi^-1(a) + d), to 5 standard errors and a few hundredths for 200 references."""
     target, references, inside, member = game(10_000, 200, distance, 1)
     scores = lira_online(target, references, inside)
     for rate in (0.01, 0.1):
