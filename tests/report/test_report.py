@@ -289,7 +289,7 @@ def test_what_attacks_achieved_stands_beside_the_guarantee_and_guessing(make_run
     run = make_run()
     append_finding(run, finding())
     text = read(run).text
-    assert "Membership of a patient, by “lira” The adversary has the released model." in text
+    assert "Membership of a patient, by “lira” Adversary: has the released model." in text
     assert "TPR at FPR 1 % ≤ 0.1384 0.01235 (0.002 to 0.0456) 0.01" in text
     assert f"Hardly anybody was found {HOSTILE}." in text
     assert "Left out: more references." in text

@@ -20,7 +20,7 @@ from reticent.records import GAP_LEVEL, Finding, Interval, Number
 
 _TESTS = 5
 """Of one audit: every p-value is multiplied by it."""
-_RATE = 0.01
+_RATE = 0.1
 _EXACTLY_ONE = Number(lower=1.0, upper=1.0, kind="exact")
 _ADVERSARY = "sees every noisy sum of the training, knows everyone else's images, and planted the patients in question"
 _LEFT_OUT = (
@@ -119,5 +119,5 @@ def _sampling(played: Played, rate: float, confidence: float, common: Mapping[st
 
 
 def _of_software(common: Mapping[str, Any], asset: str, settings: Mapping[str, float]) -> dict[str, Any]:
-    adversary = "none: whether the software does what is accounted for"
+    adversary = "none; whether the software does what is accounted for is tested"
     return {**common, "asset": asset, "adversary": adversary, "settings": {**common["settings"], **settings}}

@@ -65,7 +65,7 @@ def epsilon_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
 
     .. math:: P(B \ge v) + 2 m \delta \max_{1 \le i \le v} P(v > B \ge v - i) / i, \quad B \sim \mathrm{Bin}(r, q)
 
-    (Steinke, Nasr and Jagielski, Privacy auditing with one (1) training run, 2023, Theorem 5.2).
+    (Steinke, Nasr and Jagielski, Privacy auditing with one (1) training run, 2023, main theorem).
     """
     made, right = guesses.made, guesses.right
     chance = 1 / (1 + math.exp(-epsilon))
@@ -92,8 +92,8 @@ def mu_p_value(guesses: Guesses, mu: float, smallest_error: float = 0.0) -> floa
 def rejects_mu(guesses: Guesses, mu: float, level: float, smallest_error: float = 0.0) -> bool:
     """Whether so many right guesses have a chance below `level` for every mu-Gaussian private algorithm.
 
-    The recursion of Mahloujifar, Melis and Chaudhuri (Auditing f-differential privacy in one run, 2024, Algorithm 3),
-    with f(alpha) = Phi(Phi^-1(1 - alpha) - mu), which bounds the number of right guesses from one more to one less.
+    The recursion of Mahloujifar, Melis and Chaudhuri (Auditing f-differential privacy in one run, 2024), with
+    f(alpha) = Phi(Phi^-1(1 - alpha) - mu): from the chance of many right guesses down to that of none.
 
     Args:
         smallest_error: mu is taken to hold for attacks whose two error rates are at least this (see

@@ -214,7 +214,7 @@ def _batches(path: Path, script: Script, seed: int, tests: int, confidence: floa
     return Finding(
         **common,
         asset="drawing of batches",
-        adversary="none: whether the code does what is accounted for",
+        adversary="none; whether the code does what is accounted for is tested",
         metric="spread of the batches",
         value=law.oddest.value,
         interval=Interval(lower=law.oddest.interval[0], upper=law.oddest.interval[1], confidence=confidence),

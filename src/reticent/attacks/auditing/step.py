@@ -70,7 +70,7 @@ def attack(run: LoadedRun, options: StepOptions) -> Iterator[Finding]:
     yield Finding(
         **common,
         asset="clipping",
-        adversary="none: whether the software does what is accounted for",
+        adversary="none; whether the software does what is accounted for is tested",
         metric="change of a step's sum by one patient, in clip norms",
         value=change,
         guarantee=Number(lower=0.0, upper=1.0, kind="upper bound"),
