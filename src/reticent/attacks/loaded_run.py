@@ -42,7 +42,7 @@ class LoadedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        shutil.rmtree(self._cache, ignore_errors=True)
+        shutil.rmtree(self.cache, ignore_errors=True)
 
     @cached_property
     def study(self) -> Study:
@@ -107,8 +107,20 @@ class LoadedRun:
                 f"{self.folder.path}: {self.cohort.uri} is not the cohort that the run was trained on (other subjects "
                 "or records); restore it, or give the ledger of that site with --ledger"
             )
-        data.decode(self._cache, self.progress)
+        data.decode(self.cache, self.progress)
         return data
+
+    def repeated_study(self, **privacy: Any) -> Study:
+        """The study of a training like the run's: its noise in place of a target, no budget and no twin."""
+        study, state = self.study, self.state
+        target = {"noise_multiplier": state.noise_multiplier, "epsilon": None, "mu": None, "advantage": None}
+        training = {"class_weights": state.class_weights or "none", "twin": False}
+        return study.model_copy(
+            update={
+                "privacy": study.privacy.model_copy(update={**target, "budget": None, **privacy}),
+                "training": study.training.model_copy(update=training),
+            }
+        )
 
     def site(self) -> Ledger:
         """The site ledger that the run was charged to, verified; a context manager."""
@@ -123,7 +135,7 @@ class LoadedRun:
         return path
 
     def charge(self, name: str, mechanism: Mechanism, subjects: Sequence[str], details: Mapping[str, Any]) -> None:
-        """Charge what an attack trains on patients, once for each `name` of this run, before it reads them.
+        """Charge in full what an attack trains on patients, once for each `name` of this run, before it reads them.
 
         Raises:
             InputError: a budget of these subjects does not admit it.
@@ -141,9 +153,11 @@ class LoadedRun:
                 mechanism=mechanism,
                 details={"audit": name, **details},
             )
+            site.settle(charged, mechanism)
 
     @property
-    def _cache(self) -> Path:
+    def cache(self) -> Path:
+        """Where `data` is decoded."""
         return self.folder.private / "audits" / "cache"
 
 

@@ -21,12 +21,12 @@ GAP_LEVEL: Final = 1e-3
 
 
 class Interval(BaseModel):
-    """A confidence interval."""
+    """A confidence interval; of an empirical lower bound without an upper end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lower: float
-    upper: float
+    upper: float | None
     confidence: float
 
 
