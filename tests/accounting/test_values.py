@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reticent.accounting import Certified, Estimate
+from reticent.accounting import Certified, EmpiricalLowerBound, Estimate
 
 
 @given(st.floats(1e-30, 1e30))
@@ -23,3 +23,8 @@ def test_bounds_and_estimates_print_and_serialise_differently():
     assert Certified(2.0, 2.0, "upper").to_dict()["kind"] == "exact"
     assert Estimate(1.0, "x").to_dict() == {"lower": None, "upper": None, "value": 1.0, "kind": "estimate"}
     assert Certified(1.0, 2.0, "lower").safe == 1.0
+    shown = EmpiricalLowerBound(1.83999, 0.95, "one run")
+    assert str(shown) == "≥ 1.839 (95 %)"
+    assert shown.to_dict() == {
+        "lower": 1.83999, "upper": None, "confidence": 0.95, "method": "one run", "kind": "empirical lower bound",
+    }  # fmt: skip

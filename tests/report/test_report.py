@@ -8,7 +8,9 @@ import pytest
 
 from reticent.accounting import Composition, Gaussian, SubsampledGaussian, Unbounded
 from reticent.records import (
+    Finding,
     GroupMetrics,
+    Interval,
     Measured,
     Metrics,
     Number,
@@ -16,6 +18,7 @@ from reticent.records import (
     RunFolder,
     RunState,
     SplitMetrics,
+    append_finding,
     make_study,
     privacy_numbers,
     write_json,
@@ -116,7 +119,7 @@ def make_run(tmp_path):
 class Page(HTMLParser):
     """Text by heading, and every tag with its attributes."""
 
-    VOID = frozenset({"meta", "br"})
+    VOID = frozenset({"meta", "br", "img"})
 
     def __init__(self, html):
         super().__init__()
@@ -168,14 +171,14 @@ def test_names_from_the_cohort_are_shown_as_text(make_run):
 
 def test_sections_come_in_the_order_of_the_reader(make_run):
     run = make_run()
-    write_json(run.findings / "membership.json", {"attack": "likelihood ratio"})
+    append_finding(run, finding())
     expected = [
         "The guarantee",
         "What an attacker can do",
         "What the guarantee does not cover",
         "The mechanism",
         "Measured on held-out patients: internal, not covered by the guarantee",
-        "Findings of audits",
+        "What attacks recovered: internal",
         "The study",
         "How to cite",
     ]
@@ -261,10 +264,78 @@ def test_suppressed_groups_are_named_and_explained(make_run):
     assert f"site={HOSTILE} fewer than 10 patients: suppressed" in read(make_run()).text
 
 
-def test_findings_are_listed_whatever_they_hold(make_run):
+def finding(**changes):
+    fields = {
+        "attack": "lira",
+        "asset": "membership of a patient",
+        "adversary": "has the released model",
+        "metric": "TPR at FPR 1 %",
+        "value": 0.0123456,
+        "interval": Interval(lower=0.002, upper=0.0456, confidence=0.95),
+        "baseline": 0.01,
+        "kind": "estimate",
+        "guarantee": Number(lower=0.1, upper=0.1384, kind="upper bound"),
+        "p_value": 1.0,
+        "reading": f"Hardly anybody was found {HOSTILE}.",
+        "left_out": ("more references",),
+        "settings": {"references": 8, "canaries in the released model": False},
+        "seed": 7,
+        "seconds": 1.5,
+    }
+    return Finding(**fields | changes)
+
+
+def test_what_attacks_achieved_stands_beside_the_guarantee_and_guessing(make_run):
     run = make_run()
-    write_json(run.findings / "membership.json", {"attack": HOSTILE, "tpr": {"at 1 %": 0.0123456, "kind": [1, None]}})
-    assert f"membership attack {HOSTILE} tpr.at 1 % 0.01235 tpr.kind 1, null" in read(run).text
+    append_finding(run, finding())
+    text = read(run).text
+    assert "Membership of a patient, by “lira” Adversary: has the released model." in text
+    assert "TPR at FPR 1 % ≤ 0.1384 0.01235 (0.002 to 0.0456) 0.01" in text
+    assert f"Hardly anybody was found {HOSTILE}." in text
+    assert "Left out: more references." in text
+    assert "references: 8, canaries in the released model: no, seed: 7" in text
+    assert "Releasable under the guarantee" in text
+
+
+def test_a_lower_bound_is_marked_as_one_and_rounded_down(make_run):
+    run = make_run()
+    bound = Interval(lower=1.83456, upper=None, confidence=0.95)
+    append_finding(run, finding(metric="epsilon", value=1.83456, interval=bound, kind="empirical lower bound"))
+    assert "epsilon ≤ 0.1384 ≥ 1.834 (95 %)" in read(run).text
+
+
+def test_a_finding_that_contradicts_the_guarantee_comes_first(make_run):
+    run = make_run()
+    append_finding(run, finding(value=0.5, p_value=1e-9))
+    append_finding(run, finding())  # a later audit that found nothing does not undo it
+    text = read(run).text
+    assert "Do not release: an audit contradicts the guarantee" in text
+    assert "More than is guaranteed." in text
+    assert "Releasable under" not in text
+
+
+def test_a_later_audit_replaces_an_earlier_one_in_the_same_metric(make_run):
+    run = make_run()
+    append_finding(run, finding(value=0.02))
+    append_finding(run, finding(value=0.03))
+    text = read(run).text
+    assert "0.03 (" in text
+    assert "0.02 (" not in text
+
+
+def test_figures_are_shown_inside_the_page_or_said_to_be_erased(make_run):
+    run = make_run()
+    folder = run.private / "audits" / "lira"
+    folder.mkdir(parents=True)
+    (folder / "grid.png").write_bytes(b"pixels")
+    append_finding(run, finding(figures=("grid.png", "gone.png")))
+    html = render_report(run)
+    assert 'src="data:image/png;base64,cGl4ZWxz"' in html
+    assert "gone.png: erased" in read(run).text
+
+
+def test_without_an_audit_the_page_says_how_to_have_one(make_run):
+    assert "No attack has been carried out on this run: reticent audit RUN does so." in read(make_run()).text
 
 
 def test_the_report_is_written_into_the_run(make_run):
@@ -289,6 +360,15 @@ def test_figures_follow_the_page_and_say_what_they_are():
     assert 'role="img" aria-label="Trade-off curve of the guarantee"' in svg
     assert "var(--shade)" in svg
     assert "misses at least 90 %" in svg
+
+
+def test_attacks_of_audits_are_cited_once_each(make_run):
+    run = make_run()
+    for name in ("one-run", "planted-images", "lira", "lira"):
+        append_finding(run, finding(attack=name))
+    found = keys(run)
+    for key in ("nasr2023tight", "steinke2023privacy", "mahloujifar2024auditing", "carlini2022membership"):
+        assert found.count(key) == 1
 
 
 def keys(run):
@@ -331,6 +411,9 @@ def test_a_missing_record_is_named(make_run):
 
 def test_an_altered_finding_is_named(make_run):
     run = make_run()
-    write_text(run.findings / "torn.json", "{")
-    with pytest.raises(ValueError, match=r"torn\.json: not valid JSON"):
+    write_text(run.findings / "001-torn.json", "{")
+    with pytest.raises(ValueError, match=r"001-torn\.json: not valid JSON"):
+        render_report(run)
+    write_json(run.findings / "001-torn.json", {"attack": "lira"})
+    with pytest.raises(ValueError, match="of another version or was altered"):
         render_report(run)

@@ -47,7 +47,7 @@ from reticent.accounting.targets import (
     ReconstructionTarget,
     Target,
 )
-from reticent.accounting.values import Certified, Estimate
+from reticent.accounting.values import Certified, EmpiricalLowerBound, Estimate
 
 __all__ = [
     "AdvantageTarget",
@@ -60,6 +60,7 @@ __all__ = [
     "Composition",
     "DiscreteGaussian",
     "DiscreteLoss",
+    "EmpiricalLowerBound",
     "EpsilonTarget",
     "ErrorRatesTarget",
     "Estimate",

@@ -1,4 +1,4 @@
-"""What an accounting question is answered with: a certified pair of bounds, or an estimate."""
+"""What an accounting question is answered with: a certified pair of bounds, an estimate, or what an attack showed."""
 
 import math
 from dataclasses import dataclass
@@ -58,6 +58,29 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"≈ {self.value:.{DIGITS}g}"
+
+
+@dataclass(frozen=True)
+class EmpiricalLowerBound:
+    """What an attack showed: the quantity is at least `value`, unless a chance of 1 - `confidence` came true.
+
+    It says nothing about how much larger the quantity is: another attack may show more. Never mixed with `Certified`.
+    """
+
+    value: float
+    confidence: float
+    method: str
+
+    def to_dict(self) -> dict[str, float | str | None]:
+        """JSON form: `lower`, no `upper`, `confidence`, `method`, and `kind` "empirical lower bound"."""
+        return {
+            "lower": self.value, "upper": None, "confidence": self.confidence, "method": self.method,
+            "kind": "empirical lower bound",
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        """The bound rounded down to four significant digits, with its confidence."""
+        return f"≥ {_rounded(self.value, ROUND_FLOOR)} ({100 * self.confidence:g} %)"
 
 
 def _rounded(value: float, rounding: str) -> str:

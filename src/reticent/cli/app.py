@@ -12,6 +12,7 @@ import typer
 from reticent import __version__
 from reticent.cli import (
     account,
+    audit,
     calibrate,
     cite,
     compare,
@@ -35,7 +36,8 @@ _SPINS = "3000"
 app = typer.Typer(
     name="reticent",
     help="Private and trustworthy deep learning for medical images.",
-    epilog="Exit codes: 0 done, 2 wrong input (nothing lost), 130 interrupted (resumable). Add --debug for tracebacks.",
+    epilog="Exit codes: 0 done, 1 an audit contradicts a guarantee, 2 wrong input (nothing lost), 130 interrupted "
+    "(resumable). Add --debug for tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,7 +61,22 @@ def _options(
     """Private and trustworthy deep learning for medical images."""
 
 
-for module in (train, label, sweep, inspect, predict, data, report, ledger, account, calibrate, compare, risk, cite):
+for module in (
+    train,
+    label,
+    sweep,
+    inspect,
+    predict,
+    audit,
+    data,
+    report,
+    ledger,
+    account,
+    calibrate,
+    compare,
+    risk,
+    cite,
+):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -37,7 +37,7 @@ def command(
 
     sweep = make_sweep(file_values(study), str(study), dict(map(_values, over or ())), repeats)
     console.print(f"{len(sweep.configurations)} configurations x {sweep.repeats} runs -> {out}", highlight=False)
-    _register(backend)
+    register_backend(backend)
     try:
         with progress() as advance:
             results = run_sweep(
@@ -71,7 +71,7 @@ def _values(item: str) -> tuple[str, list[Any]]:
         return path, text.split(",")
 
 
-def _register(backend: str) -> None:
+def register_backend(backend: str) -> None:
     """Ray registers its back end on demand; joblib knows dask's and its own."""
     if backend != "ray":
         return

@@ -1,7 +1,8 @@
-"""Records: the study, the run folder, the privacy statement, the journal and the metrics, each with its schema."""
+"""Records: study, run folder, privacy statement, journal, metrics and findings of audits, each with its schema."""
 
 from reticent.records.campaign import CampaignState, PlannedPhase
 from reticent.records.files import read_json, write_file, write_json, write_text
+from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
@@ -18,11 +19,14 @@ from reticent.records.study import (
 from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [
+    "GAP_LEVEL",
     "SMALLEST_GROUP",
     "CampaignState",
     "CohortOptions",
     "Configuration",
+    "Finding",
     "GroupMetrics",
+    "Interval",
     "Journal",
     "Measured",
     "Metrics",
@@ -37,12 +41,14 @@ __all__ = [
     "Study",
     "Sweep",
     "TrainingOptions",
+    "append_finding",
     "default_run_path",
     "make_study",
     "make_sweep",
     "new_run_id",
     "now",
     "privacy_numbers",
+    "read_findings",
     "read_json",
     "read_record",
     "read_study",

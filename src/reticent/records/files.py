@@ -34,9 +34,9 @@ def write_text(path: Path, text: str, mode: int | None = None) -> None:
     write_file(path, lambda aside: _write_text(aside, text, mode))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """`write_file` for a JSON value; infinities and NaN are refused, they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, mode: int | None = None) -> None:
+    """`write_text` for a JSON value; infinities and NaN are refused, they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
 
 
 def write_folder(path: Path, files: Mapping[str, Callable[[Path], object]]) -> None:

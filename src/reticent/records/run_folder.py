@@ -165,8 +165,15 @@ class RunFolder:
 
     def training_subjects(self) -> int:
         """How many subjects the run trained on: private."""
+        return len(self._training_lines())
+
+    def training_records(self) -> int:
+        """How many records the run trained on: private."""
+        return sum(int(records) for _, _, _, records in self._training_lines())
+
+    def _training_lines(self) -> list[list[str]]:
         lines = (self.private / "subjects.csv").read_text(encoding="utf-8").splitlines()[1:]
-        return sum(line.split(",")[1] == "train" for line in lines)
+        return [fields for line in lines if (fields := line.split(","))[1] == "train"]
 
     def statement(self) -> PrivacyStatement:
         return read_record(PrivacyStatement, self.release / "privacy.json")

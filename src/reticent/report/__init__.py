@@ -3,5 +3,6 @@
 from reticent.report.citations import cite
 from reticent.report.render import render_report, write_report
 from reticent.report.tables import latex_table, markdown_table
+from reticent.report.wording import achieved, guaranteed
 
-__all__ = ["cite", "latex_table", "markdown_table", "render_report", "write_report"]
+__all__ = ["achieved", "cite", "guaranteed", "latex_table", "markdown_table", "render_report", "write_report"]

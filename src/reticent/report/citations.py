@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reticent import __version__
-from reticent.records import RunFolder, Study
+from reticent.records import RunFolder, Study, read_findings
+from reticent.report.attack_citations import ATTACK_CITATIONS
 
 _TOOL = f"""\
 @software{{reticent,
@@ -225,7 +226,7 @@ _MONAI = """\
 
 
 def cite(run: RunFolder) -> str:
-    """BibTeX entries of Reticent and of the methods, data set and libraries that the run used."""
+    """BibTeX entries of Reticent and of the methods, attacks, data set and libraries that the run used."""
     return "\n\n".join(_entries(run)) + "\n"
 
 
@@ -250,6 +251,8 @@ def _entries(run: RunFolder) -> Iterator[str]:
         yield _SMOOTH_NET
     if name == "complex":
         yield _COMPLEX
+    attacks = dict.fromkeys(finding.attack for finding in read_findings(run))
+    yield from dict.fromkeys(entry for attack in attacks for entry in ATTACK_CITATIONS.get(attack, ()))
     if _is_medmnist(study.cohort.uri):
         yield _MEDMNIST
     yield _MONAI

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator, Sequence
+import mimetypes
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reticent.records import (
     SMALLEST_GROUP,
+    Finding,
     GroupMetrics,
     Metrics,
     PrivacyStatement,
     RunFolder,
     SplitMetrics,
+    read_findings,
     write_text,
 )
-from reticent.records.files import read_json
 from reticent.report import wording
 from reticent.report.citations import cite
 from reticent.report.figures import calibration_figure, roc_figure, tradeoff_figure
@@ -32,13 +35,13 @@ def render_report(run: RunFolder) -> str:
     Raises:
         InputError: a record of the run is missing or was altered.
     """
-    statement, metrics, study = run.statement(), run.metrics(), run.study()
+    statement, metrics, study, findings = run.statement(), run.metrics(), run.study(), read_findings(run)
     return (
         _environment()
         .get_template("report.html")
         .render(
             statement=statement,
-            verdict=wording.verdict(statement),
+            verdict=wording.verdict(statement, findings),
             unit="patient" if statement.unit == "subject" else "record",
             sampling=wording.sampling(statement.sampling, "patient" if statement.unit == "subject" else "record"),
             smallest_group=SMALLEST_GROUP,
@@ -51,7 +54,7 @@ def render_report(run: RunFolder) -> str:
             mechanism_text=json.dumps(statement.mechanism, indent=2),
             metrics=metrics,
             splits=list(_splits(metrics)),
-            findings=_findings(run),
+            attacked=_attacked(run, findings),
             citations=cite(run),
         )
     )
@@ -97,26 +100,51 @@ def _tradeoff(statement: PrivacyStatement) -> Markup | None:
     return Markup(tradeoff_figure(statement.tradeoff))
 
 
-def _findings(run: RunFolder) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [(path.stem, list(_rows(read_json(path)))) for path in sorted(run.findings.glob("*.json"))]
+@dataclass(frozen=True)
+class _Attacked:
+    """What was attacked in one way: the findings of the newest audit that did so."""
+
+    asset: str
+    attack: str
+    adversary: str
+    findings: list[Finding]
+    folder: Path
+
+    @property
+    def figures(self) -> Iterator[tuple[str, str | None]]:
+        """Name and data URI of each figure; None for one that was erased."""
+        for name in dict.fromkeys(name for finding in self.findings for name in finding.figures):
+            path = self.folder / name
+            yield name, _data_uri(path) if path.is_file() else None
+
+    @property
+    def left_out(self) -> list[str]:
+        return list(dict.fromkeys(gap for finding in self.findings for gap in finding.left_out))
+
+    @property
+    def settings(self) -> str:
+        """Of the last finding, with its seed."""
+        last = self.findings[-1]
+        told = last.settings | ({} if last.seed is None else {"seed": last.seed})
+        return ", ".join(f"{name}: {wording.plain(value)}" for name, value in told.items())
 
 
-def _rows(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested JSON as "a.b" and its value; lists of plain values stay in one row."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _rows(part, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
-        for index, part in enumerate(value):
-            yield from _rows(part, f"{name}[{index}]")
-    else:
-        yield name, _plain(value)
+def _attacked(run: RunFolder, findings: Iterable[Finding]) -> list[_Attacked]:
+    """By asset and attack, in the order of first appearance.
+
+    A later audit's finding replaces an earlier one in the same metric, unless that contradicted its guarantee.
+    """
+    found: dict[tuple[str, str, str], dict[str, Finding]] = {}
+    for finding in findings:
+        own = found.setdefault((finding.asset, finding.attack, finding.adversary), {})
+        if finding.exceeds or finding.metric not in own or not own[finding.metric].exceeds:
+            own[finding.metric] = finding
+    return [_Attacked(*key, list(own.values()), run.private / "audits" / key[1]) for key, own in found.items()]
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_plain(part) for part in value)
-    return value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+def _data_uri(image: Path) -> str:
+    kind = mimetypes.guess_type(image.name)[0]
+    return f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode()}"
 
 
 def _environment() -> Environment:
@@ -130,5 +158,8 @@ def _environment() -> Environment:
         "interval": wording.interval,
         "metric_name": wording.metric_name,
         "counted": wording.counted,
+        "achieved": wording.achieved,
+        "guaranteed": wording.guaranteed,
+        "plain": wording.plain,
     }
     return environment

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from reticent.records import Measured, Number, PrivacyStatement
+from reticent.records import Finding, Measured, Number, PrivacyStatement
 from reticent.records.statement import round_up
 
 METRIC_NAMES = {
@@ -29,8 +30,15 @@ class Verdict:
     reason: str
 
 
-def verdict(statement: PrivacyStatement) -> Verdict:
-    """The first line of the report."""
+def verdict(statement: PrivacyStatement, findings: Iterable[Finding] = ()) -> Verdict:
+    """The first line of the report; a finding that contradicts the guarantee comes before everything else."""
+    if broken := next((finding for finding in findings if finding.exceeds), None):
+        return Verdict(
+            False,
+            "Do not release: an audit contradicts the guarantee",
+            f"The attack “{broken.attack}” showed more than the guarantee admits (see “What attacks recovered”): what "
+            "ran is not what was accounted for.",
+        )
     if statement.releasable:
         return Verdict(
             True,
@@ -103,6 +111,32 @@ def interval(value: Measured | None, name: str) -> str:
     if value is None or value.lower is None or value.upper is None:
         return ""
     return f"{_decimals(value.lower, name)} to {_decimals(value.upper, name)}"
+
+
+def achieved(finding: Finding) -> str:
+    """What an attack achieved: "≥ 1.83 (95 %)" of a lower bound, else the value with its interval."""
+    value, interval = f"{finding.value:.4g}", finding.interval
+    if finding.kind == "empirical lower bound":
+        confidence = f" ({100 * interval.confidence:g} %)" if interval else ""
+        return f"≥ {-round_up(-finding.value):g}{confidence}"
+    if interval is None:
+        return value
+    upper = "" if interval.upper is None else f" to {interval.upper:.3g}"
+    return f"{value} ({interval.lower:.3g}{upper})"
+
+
+def guaranteed(finding: Finding) -> str:
+    """The guarantee in the same metric, with the sign of its kind; empty if there is none."""
+    if finding.guarantee is None:
+        return ""
+    return number(finding.guarantee)
+
+
+def plain(value: object) -> str:
+    """A setting or a baseline: four digits of a number, yes or no, anything else as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def counted(count: int, unit: Literal["patient", "record"]) -> str:

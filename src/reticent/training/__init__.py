@@ -1,9 +1,11 @@
 """Training: the clipped sum, Poisson sampling of subjects, noise, and the run that holds them together."""
 
+from reticent.training.banded_strategy import column_norm, strategy_coefficients
 from reticent.training.clipping_bias import ClippingBias, clipping_bias
 from reticent.training.engine import (
     BatchAdapter,
     ClippedGrad,
+    LossFn,
     PrivateTensor,
     check_independence,
     chosen_strategies,
@@ -12,16 +14,17 @@ from reticent.training.engine import (
 )
 from reticent.training.estimate import Cost, estimate
 from reticent.training.frozen_features import FrozenFeatures
-from reticent.training.held_out import held_out_metrics
+from reticent.training.held_out import held_out_metrics, predict
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
-from reticent.training.network import new_network
+from reticent.training.network import new_model, new_network
 from reticent.training.plan import Plan, make_plan
-from reticent.training.predictor import Predictor
+from reticent.training.predictor import Predictor, released_model
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
 from reticent.training.private_features import PrivateFeatures, private_features_mechanism, privatise_features
 from reticent.training.private_run import PrivateRun, Step
+from reticent.training.private_step import bounded_gradients, private_step, ready_batch
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
@@ -34,8 +37,9 @@ __all__ = [
     "ClippedGrad",
     "ClippingBias",
     "Cost",
-    "Inspection",
     "FrozenFeatures",
+    "Inspection",
+    "LossFn",
     "Plan",
     "Predictor",
     "PreparedCohort",
@@ -49,12 +53,14 @@ __all__ = [
     "Task",
     "at_temperature",
     "bound_records",
+    "bounded_gradients",
     "check_independence",
     "check_private_activations",
     "check_study",
     "chosen_strategies",
     "clipped_grad",
     "clipping_bias",
+    "column_norm",
     "effective_temperature",
     "estimate",
     "held_out_metrics",
@@ -62,15 +68,21 @@ __all__ = [
     "join_ranks",
     "local_model",
     "make_plan",
+    "new_model",
     "new_network",
     "outer_names",
     "public_gradients",
+    "predict",
     "private_features_mechanism",
+    "private_step",
     "privatise_features",
+    "ready_batch",
+    "released_model",
     "resume_training",
     "run_sweep",
     "run_temperature",
     "strategy",
+    "strategy_coefficients",
     "summary",
     "train",
     "uncertainty",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reticent.data import Preprocessing, Record
 from reticent.errors import InputError
@@ -16,6 +16,19 @@ from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
 from reticent.training.task import Task
 from reticent.training.weights import load_released
+
+
+def released_model(run: RunFolder) -> nn.Module:
+    """The network of a finished run with its released weights; of posterior samples their mean.
+
+    Raises:
+        InputError: the weights do not fit the network that the study names.
+    """
+    study, state = run.study(), run.state()
+    bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
+    task = Task(state.task, state.classes)
+    network = new_model(bare, task, state.inputs, state.image_size)
+    return load_released(study, network, run.weights, task)
 
 
 class Predictor:
@@ -35,9 +48,7 @@ class Predictor:
             channels=next(iter(state.inputs.values())) if len(state.inputs) == 1 else None,
             grey=study.cohort.grey,
         )
-        bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
-        network = new_model(bare, self.task, state.inputs, state.image_size)
-        self._model = load_released(study, network, run.weights, self.task)
+        self._model = released_model(run)
 
     @property
     def input_name(self) -> str:

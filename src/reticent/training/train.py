@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,17 @@ from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
-from reticent.training.augmentation import augment
-from reticent.training.engine import LossFn, check_independence, clipped_grad, footprint, strategy
+from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
 from reticent.training.held_out import held_out_metrics
-from reticent.training.learner import Learner, scheduled_ascent
-from reticent.training.memory_format import differentiable, fastest_format, laid_out, lay_out
+from reticent.training.learner import Learner
+from reticent.training.memory_format import differentiable, fastest_format, lay_out
 from reticent.training.network import new_model
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
+from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.task import Task, forward
@@ -140,19 +139,14 @@ def _learn(run: PrivateRun, learner: Learner, layout: torch.memory_format, relea
     every, memory = max(1, study.privacy.steps // _CHECKPOINTS), training.memory_mb * 2**20
     try:
         for step in run.steps():
-            batch = _ready(study, step.batch, layout) if release is None else release.batch(step.records)
+            batch = ready_batch(study, step.batch, layout) if release is None else release.batch(step.records)
             if release is not None:
                 _plain_gradient(model.get_submodule("head"), loss_fn, batch, run.batch_size, memory)
             elif study.privacy.non_private:
                 _plain_gradient(model, loss_fn, batch, run.batch_size * training.views, memory)
                 add_up_gradients(model, run.ranks)
             else:
-                with _plans(study):
-                    gradients = clipped_grad(
-                        model, loss_fn, batch, max_norm=run.max_norm, units=step.units, clipping=training.clipping,
-                        views=training.views, memory=memory, ascent=scheduled_ascent(study, step.index),
-                    )  # fmt: skip
-                step.privatise(model, gradients)
+                private_step(study, step, model, loss_fn, batch)
             learner.step(step.index)
             if (step.index + 1) % every == 0:
                 run.save(**learner.parts)
@@ -160,11 +154,6 @@ def _learn(run: PrivateRun, learner: Learner, layout: torch.memory_format, relea
         run.save(**learner.parts)
         raise
     run.save(**learner.parts)
-
-
-def _plans(study: Study) -> AbstractContextManager[None]:
-    """Measured plans; under a seed those of the fixed rule, because timing would choose the order of sums."""
-    return nullcontext() if study.privacy.seed is None else strategy("rule")
 
 
 def _choose_layout(model: nn.Module, run: PrivateRun) -> torch.memory_format:
@@ -182,19 +171,11 @@ def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> t
     loss_fn, learner = run.task.loss_fn(run.state.class_weights), Learner(study, model, run.expected_subjects)
     steps, source, memory = study.privacy.steps, SystemSource(), study.training.memory_mb * 2**20
     for index in range(steps):
-        batch = _ready(study, run.data.batch(*run.sampler.draw(index, source)), layout)
+        batch = ready_batch(study, run.data.batch(*run.sampler.draw(index, source)), layout)
         _plain_gradient(model, loss_fn, batch, run.batch_size * study.training.views, memory)
         learner.step(index)
         progress("Training the non-private twin", index + 1, steps)
     return held_out_metrics(learner.predicting(run.task), run.data, run.task)
-
-
-def _ready(study: Study, batch: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
-    """A batch in as many views of each record as the study wants, augmented, and laid out as the model wants it."""
-    if study.training.views > 1:
-        batch = tree_map(lambda tensor: tensor.repeat_interleave(study.training.views, 0), batch)
-    batch = augment(batch) if study.training.augment == "light" else batch
-    return {**batch, "inputs": laid_out(batch["inputs"], layout)}
 
 
 def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], batch_size: float, memory: int) -> None:

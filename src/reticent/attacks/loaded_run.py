@@ -1,0 +1,166 @@
+"""A finished run as an attack meets it: its records, its released model, and its patients where they are needed."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch import nn
+
+from reticent.accounting import Mechanism, mechanism_from_dict
+from reticent.data import Cohort, open_cohort
+from reticent.errors import InputError
+from reticent.governance import Ledger
+from reticent.records import PrivacyStatement, RunFolder, RunState, Study
+from reticent.training import PreparedCohort, Progress, Task, released_model
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Nothing is shown."""
+
+
+@dataclass
+class LoadedRun:
+    """Open as a context manager; what is decoded for the attacks is removed at the end.
+
+    Patients are read when `data` is first asked for, so that attacks without them work where the images are gone.
+    """
+
+    folder: RunFolder
+    ledger: Path | None = None
+    """Another place of the site ledger than the run recorded."""
+    progress: Progress = _silent
+    download: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+    @cached_property
+    def study(self) -> Study:
+        return self.folder.study()
+
+    @cached_property
+    def state(self) -> RunState:
+        return self.folder.state()
+
+    @cached_property
+    def statement(self) -> PrivacyStatement:
+        return self.folder.statement()
+
+    @cached_property
+    def task(self) -> Task:
+        return Task(self.state.task, self.state.classes)
+
+    @cached_property
+    def mechanism(self) -> Mechanism:
+        """What was done to the training subjects; `Unbounded` without privacy."""
+        return mechanism_from_dict(self.statement.mechanism)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The released network, in evaluation mode.
+
+        Raises:
+            InputError: the weights do not fit the network that the study names.
+        """
+        return released_model(self.folder).eval()
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The run's cohort.
+
+        Raises:
+            InputError: it is gone, cannot be read, or is another one than the run was trained on.
+        """
+        options = self.study.cohort
+        try:
+            return open_cohort(
+                options.uri, columns=options.columns, labels=options.labels, unit=options.unit, download=self.download
+            )
+        except InputError as error:
+            raise InputError(
+                f"{self.folder.path}: the cohort that the run was trained on cannot be opened, which this attack "
+                f"needs: {error}"
+            ) from error
+
+    @cached_property
+    def data(self) -> PreparedCohort:
+        """The run's cohort with its splits, decoded: `batch` works.
+
+        Raises:
+            InputError: see `cohort`; or an image cannot be read.
+        """
+        with self.site() as site:
+            data = PreparedCohort(self.cohort, self.study, site.derive_key("split"))
+            found = data.fingerprint(site.pseudonym)
+        if found != self.state.fingerprint:
+            raise InputError(
+                f"{self.folder.path}: {self.cohort.uri} is not the cohort that the run was trained on (other subjects "
+                "or records); restore it, or give the ledger of that site with --ledger"
+            )
+        data.decode(self.cache, self.progress)
+        return data
+
+    def repeated_study(self, **privacy: Any) -> Study:
+        """The study of a training like the run's: its noise in place of a target, no budget and no twin."""
+        study, state = self.study, self.state
+        target = {"noise_multiplier": state.noise_multiplier, "epsilon": None, "mu": None, "advantage": None}
+        training = {"class_weights": state.class_weights or "none", "twin": False}
+        return study.model_copy(
+            update={
+                "privacy": study.privacy.model_copy(update={**target, "budget": None, **privacy}),
+                "training": study.training.model_copy(update=training),
+            }
+        )
+
+    def site(self) -> Ledger:
+        """The site ledger that the run was charged to, verified; a context manager."""
+        site = Ledger.open(self.ledger or Path(self.state.ledger))
+        site.verify(self.state.anchors)
+        return site
+
+    def work_folder(self, attack: str) -> Path:
+        """`private/audits/ATTACK`, made for its owner alone: personal data, erasable, never in `release/`."""
+        path = self.folder.private / "audits" / attack
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def charge(self, name: str, mechanism: Mechanism, subjects: Sequence[str], details: Mapping[str, Any]) -> None:
+        """Charge in full what an attack trains on patients, once for each `name` of this run, before it reads them.
+
+        Raises:
+            InputError: a budget of these subjects does not admit it.
+        """
+        charged = f"{self.state.run}-{name}"
+        with self.site() as site:
+            if any(entry.run == charged for entry in site.entries()):
+                return
+            site.reserve(
+                run=charged,
+                cohort=self.state.cohort,
+                fingerprint=self.state.fingerprint,
+                subjects=subjects,
+                unit=self.study.cohort.unit,
+                mechanism=mechanism,
+                details={"audit": name, **details},
+            )
+            site.settle(charged, mechanism)
+
+    @property
+    def cache(self) -> Path:
+        """Where `data` is decoded."""
+        return self.folder.private / "audits" / "cache"
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, to be recorded."""
+    return secrets.randbits(32)

@@ -1,0 +1,124 @@
+"""The attacks that `reticent audit` knows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reticent.attacks.auditing import one_run, planted_images, step
+from reticent.attacks.loaded_run import LoadedRun
+from reticent.attacks.membership import attack as membership
+from reticent.attacks.options import AttackOptions
+from reticent.errors import InputError
+from reticent.records import Finding
+
+
+def _fits_all(run: LoadedRun) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One line of the registry; `findings(run, options)` takes options of the type `options`."""
+
+    name: str
+    summary: str
+    cost: str
+    """In words, for the list of attacks: "seconds", "one training", "as many trainings as references"."""
+    findings: Callable[[LoadedRun, Any], Iterator[Finding]]
+    options: type[AttackOptions] = AttackOptions
+    unfit: Callable[[LoadedRun], str | None] = _fits_all
+    """Why the attack makes no sense on a run; None if it does."""
+    default: bool = False
+    """Whether it is part of an audit that names no attack: all of these together cost at most one training."""
+
+
+def _no_sampled_gradients(run: LoadedRun) -> str | None:
+    if run.state.noise_multiplier is None:
+        return "the run was trained without noise"
+    if run.study.privacy.private_activations:
+        return "the run adds noise to features, not to gradients"
+    return _one_of_a_campaign(run)
+
+
+def _one_of_a_campaign(run: LoadedRun) -> str | None:
+    if run.statement.sampling_rate is None and not run.study.privacy.private_activations:
+        return "the run is a phase of a labelling campaign, whose groups of patients have rates of their own"
+    return None
+
+
+_TRAININGS = "as many trainings as references (8); charged to all patients as unbounded"
+_ATTACKS: tuple[Attack, ...] = (
+    Attack(
+        "step",
+        "planted patients in one training step: clipping and noise",
+        "half a training at most, of made-up patients",
+        step.attack,
+        step.StepOptions,
+        _no_sampled_gradients,
+        default=True,
+    ),
+    Attack(
+        "one-run",
+        "planted patients in a whole training: epsilon, mu, noise and batches",
+        "half a training at most, of made-up patients",
+        one_run.attack,
+        one_run.OneRunOptions,
+        _no_sampled_gradients,
+        default=True,
+    ),
+    Attack(
+        "loss",
+        "who was in the training data, by the model's confidence",
+        "one pass over the patients",
+        membership.loss_attack,
+        membership.LossOptions,
+        default=True,
+    ),
+    Attack(
+        "planted-images",
+        "planted patients in a second training on the run's patients: epsilon and mu from the final weights",
+        "one training; charged to its patients once more",
+        planted_images.attack,
+        planted_images.PlantedOptions,
+        _no_sampled_gradients,
+    ),
+    Attack(
+        "lira",
+        "who was in the training data, by likelihood ratios against reference models",
+        _TRAININGS,
+        membership.lira_attack,
+        membership.ReferenceOptions,
+        _one_of_a_campaign,
+    ),
+    Attack(
+        "rmia",
+        "the same by relative probabilities, strong with few reference models",
+        _TRAININGS,
+        membership.rmia_attack,
+        membership.ReferenceOptions,
+        _one_of_a_campaign,
+    ),
+    Attack(
+        "calibrated-loss",
+        "the same by confidence less that of reference models",
+        _TRAININGS,
+        membership.calibrated_attack,
+        membership.ReferenceOptions,
+        _one_of_a_campaign,
+    ),
+)
+ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ATTACKS}
+
+
+def chosen_attacks(names: Sequence[str]) -> tuple[Attack, ...]:
+    """The attacks of these names, or the default ones.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    unknown = [name for name in names if name not in ATTACKS]
+    if unknown:
+        raise InputError(f"no attack {unknown[0]!r}; there are {', '.join(ATTACKS)}")
+    return tuple(ATTACKS[name] for name in dict.fromkeys(names)) or tuple(a for a in _ATTACKS if a.default)
