@@ -180,6 +180,35 @@ def test_features_that_steps_were_made_with_are_not_released_again_if_they_are_l
         resume(folder, study)
 
 
+def test_features_are_not_released_again_before_the_first_step_either(write_cohort, public, tmp_path, monkeypatch):
+    study = study_of(write_cohort(), public[1])
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivateRun, "steps", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(study, tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run", finished=False)
+    kept = (folder.private / FILE).read_bytes()
+    assert not folder.journal.read_text()
+    (folder.private / FILE).unlink()
+    with pytest.raises(InputError, match="to release them once more was not charged"):
+        resume(folder, study)
+    stored = PrivateFeatures.load(copy_of(kept, tmp_path))
+    PrivateFeatures(stored.values + 1, stored.labels, stored.noise_multiplier).save(folder.private / FILE)
+    with pytest.raises(InputError, match="not the features that the run was charged for"):
+        resume(folder, study)
+    (folder.private / FILE).write_bytes(kept)
+    assert resume(folder, study).state().status == "finished"
+
+
+def copy_of(kept, folder):
+    (folder / "kept").write_bytes(kept)
+    return folder / "kept"
+
+
 def test_features_of_another_noise_than_was_charged_are_not_trained_on(write_cohort, public, tmp_path):
     study = study_of(write_cohort(), public[1])
     folder = interrupted(study, tmp_path / "run", "Training", 3)

@@ -126,7 +126,7 @@ def test_no_random_state_is_stored(write_cohort, tmp_path):
         model = torch.nn.Linear(1, 1)
         next(job.steps())
         job.save(model=model)
-        assert set(torch.load(job.folder.checkpoint)) == {"model"}
+        assert set(torch.load(job.folder.checkpoint)) == {"model", "steps started"}
     assert (tmp_path / "run" / "private" / "journal.jsonl").read_text() == '{"step": 0}\n'
 
 
@@ -366,6 +366,15 @@ def test_a_study_that_was_changed_after_it_was_charged_is_not_resumed(write_coho
     (folder.path / "study.toml").write_text(text.replace(old, new))
     with pytest.raises(InputError, match="was changed since the job was charged"):
         resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
+
+
+def test_a_run_whose_journal_was_lost_does_not_make_its_steps_again(write_cohort, tmp_path):
+    study = study_of(write_cohort())
+    folder = interrupted(study, tmp_path / "run")
+    folder.journal.write_text("".join(folder.journal.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="holds 2 steps, but the checkpoint is of 3"):
+        resume_training(folder, open_cohort(study.cohort.uri), ledger=None, progress=silent)
+    assert not folder.release.exists()
 
 
 def test_less_noise_than_was_charged_is_not_resumed(write_cohort, tmp_path):

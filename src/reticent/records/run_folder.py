@@ -60,6 +60,8 @@ class RunState(BaseModel):
     """File name, SHA-256 and declared origin of the first weights."""
     effective_temperature: float | None = None
     """Of a run of Langevin sampling."""
+    features_sha256: str | None = None
+    """Of `features.safetensors` once it was released: it is released once."""
     ledger: str
     """Path of the site ledger."""
     anchors: tuple[str, ...] = ()

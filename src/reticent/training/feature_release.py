@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ def release_features(run: PrivateRun, model: nn.Module, progress: Progress) -> F
         model: see `feature_classifier`.
 
     Raises:
-        InputError: the stored features are gone although steps were made with them, or not those that were charged.
+        InputError: the stored features are gone although they were released, or not those that were released.
     """
     features = model.get_submodule("features")
     assert isinstance(features, FrozenFeatures)
@@ -48,7 +49,7 @@ def release_features(run: PrivateRun, model: nn.Module, progress: Progress) -> F
     units = [subjects[name] for name in sorted(subjects)]
     path = run.folder.private / FILE
     if not path.exists():
-        if run.journal.started:
+        if run.journal.started or run.state.features_sha256:
             raise InputError(
                 f"{path}: the features that the run released are gone, and to release them once more was not charged; "
                 "restore the file, or start a new run"
@@ -58,9 +59,12 @@ def release_features(run: PrivateRun, model: nn.Module, progress: Progress) -> F
         released = _release(run, features, units, progress)
         run.require_unwritten(model, trained)
         write_file(path, released.save)
-    stored = PrivateFeatures.load(path)
-    if stored.mechanism != run.plan.mechanism or len(stored.values) != len(units):
+    stored, digest = PrivateFeatures.load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    as_released = run.state.features_sha256 in (None, digest)
+    if not as_released or stored.mechanism != run.plan.mechanism or len(stored.values) != len(units):
         raise InputError(f"{path}: not the features that the run was charged for; restore the file, or start a new run")
+    run.state = run.state.model_copy(update={"features_sha256": digest})
+    run.folder.write_state(run.state)
     return FeatureRelease(stored, {record: unit for unit, own in enumerate(units) for record in own})
 
 

@@ -39,6 +39,8 @@ from reticent.training.sharding import load_whole_state, own_part, set_gradients
 from reticent.training.task import Task
 from reticent.training.weights import public_weights, write_checkpoint
 
+_STARTED = "steps started"
+
 
 @dataclass
 class Step:
@@ -271,16 +273,25 @@ class PrivateRun:
 
         Every rank calls it: sharded tensors are kept whole, DDP models under the names of the module inside.
         """
-        states = {name: whole_state(thing) for name, thing in objects.items()}
+        states = {name: whole_state(thing) for name, thing in objects.items()} | {_STARTED: self.journal.started}
         if self.ranks.leads:
             write_file(self.folder.checkpoint, lambda path: write_checkpoint(states, path))
 
     def restore(self, **objects: Any) -> bool:
-        """Load what `save` kept, also on another number of ranks; False if nothing was saved yet."""
+        """Load what `save` kept, also on another number of ranks; False if nothing was saved yet.
+
+        Raises:
+            InputError: it is of more steps than the journal holds, which would all be made again for one charge.
+        """
         if not self.ranks.first(self.folder.checkpoint.exists):
             return False
         with self.ranks.together():
             states = torch.load(self.folder.checkpoint, weights_only=True)
+            if (saved := states.get(_STARTED, 0)) > self.journal.started:
+                raise InputError(
+                    f"{self.folder.journal}: holds {self.journal.started} steps, but the checkpoint is of {saved}; the "
+                    "journal was altered. Restore it, or start a new run"
+                )
         for name, thing in objects.items():
             load_whole_state(thing, states[name])
         return True
