@@ -18,6 +18,7 @@ from reticent.training.active.campaign import Campaign
 from reticent.training.private_run import PrivateRun
 
 train_module = importlib.import_module("reticent.training.train")
+step_module = importlib.import_module("reticent.training.private_step")
 
 pytestmark = pytest.mark.filterwarnings("ignore:a delta that is too large", "ignore:no training record has the class")
 
@@ -119,7 +120,7 @@ def test_selection_reads_the_scores(begin, monkeypatch, fill):
 def test_an_interrupted_phase_goes_on_with_its_labels_and_is_charged_once(begin, site_ledger, monkeypatch, fill):
     campaign, truth = begin(sizes=(10, 4))
     fill(campaign.next_batch.sheet, truth)
-    clipped, calls = train_module.clipped_grad, []
+    clipped, calls = step_module.clipped_grad, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -127,7 +128,7 @@ def test_an_interrupted_phase_goes_on_with_its_labels_and_is_charged_once(begin,
             raise KeyboardInterrupt
         return clipped(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "clipped_grad", interrupted)
+    monkeypatch.setattr(step_module, "clipped_grad", interrupted)
     with pytest.raises(KeyboardInterrupt):
         campaign.advance(silent)
     campaign.next_batch.sheet.write_text("spoiled after training began")
@@ -142,7 +143,7 @@ def stop_in_second_phase(campaign, truth, monkeypatch, fill):
     campaign.advance(silent)
     fill(campaign.next_batch.sheet, truth)
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "clipped_grad", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(step_module, "clipped_grad", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             campaign.advance(silent)
 
