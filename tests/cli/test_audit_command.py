@@ -9,7 +9,7 @@ import pytest
 from reticent.attacks.auditing import canary_game
 from reticent.governance import Ledger
 from reticent.records import RunFolder, read_findings
-from reticent.training import private_step
+from reticent.training import PrivateRun, private_step
 from reticent.training.banded_noise import BandedNoise
 
 PHANTOM = ["phantom:chest?subjects=60", "--noise-multiplier", "1", "--delta", "1e-3"]
@@ -101,6 +101,35 @@ def test_planted_images_are_charged_to_the_patients_by_the_run_s_mechanism_and_l
     assert (second.scope, audit.event) == (first.scope, "audit")
 
 
+def test_interrupted_planted_images_go_on_and_are_charged_once(reticent, trained, monkeypatch, site_ledger):
+    run = trained()
+    command = ["audit", run, "--attack", "planted-images", "--set", "planted-images.canaries=20"]
+    steps, taken = PrivateRun.steps, []
+
+    def interrupted(self):
+        for step in steps(self):
+            taken.append(step.index)
+            yield step
+            if len(taken) == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(PrivateRun, "steps", interrupted)
+    assert reticent(*command).code == 130
+    assert reticent(*command).code == 0
+    assert taken == [0, 1, 2, 3]
+    with Ledger.open(site_ledger) as site:
+        assert sum(entry.event == "reserve" for entry in site.entries()) == 2  # the run, and the second training
+
+
+def test_references_are_trained_side_by_side(reticent, trained):
+    run = trained()
+    ended = reticent("audit", run, "--attack", "lira", "--set", "lira.references=2", "--jobs", "2", "--seed", "1")
+    assert ended.code == 0, ended.err
+    (area,) = read_findings(RunFolder(run))
+    assert (area.metric, area.settings["references"], area.seed) == ("AUC", 2, 1)
+    assert area.guarantee.kind == "upper bound"  # the splits were drawn
+
+
 def test_an_interrupted_game_goes_on_where_it_was(reticent, trained, monkeypatch):
     run = trained()
     command = ["audit", run, "--attack", "one-run", "--seed", "5", *ENOUGH[2:]]
@@ -187,10 +216,25 @@ def test_an_audit_whose_patients_are_gone_says_so_and_one_without_patients_works
     run = trained(manifest, "--noise-multiplier", "1")
     for image in (manifest.parent / "images").iterdir():
         image.unlink()
+    for attack in (["--attack", "loss"], []):
+        ended = reticent("audit", run, *attack)
+        assert ended.code == 2
+        assert "cannot be opened, which this attack needs" in ended.err
+        assert read_findings(RunFolder(run)) == []
+    assert reticent("audit", run, "--attack", "one-run", *ENOUGH[2:]).code == 0
+
+
+def test_a_ledger_that_was_moved_is_asked_for_and_not_made_anew(reticent, trained, site_ledger, tmp_path):
+    run = trained()
+    moved = tmp_path / "elsewhere" / "ledger.sqlite"
+    moved.parent.mkdir()
+    for suffix in ("", ".key"):
+        site_ledger.with_name(site_ledger.name + suffix).rename(moved.with_name(moved.name + suffix))
     ended = reticent("audit", run, "--attack", "loss")
     assert ended.code == 2
-    assert "cannot be opened, which this attack needs" in ended.err
-    assert reticent("audit", run, "--attack", "one-run", *ENOUGH[2:]).code == 0
+    assert "name it with --ledger" in ended.err
+    assert not site_ledger.exists()
+    assert reticent("audit", run, "--attack", "loss", "--ledger", moved).code == 0
 
 
 def test_a_script_that_claims_too_much_ends_with_1(reticent):

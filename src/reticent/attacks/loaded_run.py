@@ -123,8 +123,15 @@ class LoadedRun:
         )
 
     def site(self) -> Ledger:
-        """The site ledger that the run was charged to, verified; a context manager."""
-        site = Ledger.open(self.ledger or Path(self.state.ledger))
+        """The site ledger that the run was charged to, verified; a context manager.
+
+        Raises:
+            InputError: it is not there, or does not hold the run.
+        """
+        path = self.ledger or Path(self.state.ledger)
+        if not path.is_file():
+            raise InputError(f"{path}: the ledger that the run was charged to is not there; name it with --ledger")
+        site = Ledger.open(path)
         site.verify(self.state.anchors)
         return site
 

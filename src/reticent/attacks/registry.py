@@ -30,6 +30,8 @@ class Attack:
     options: type[AttackOptions] = AttackOptions
     unfit: Callable[[LoadedRun], str | None] = _fits_all
     """Why the attack makes no sense on a run; None if it does."""
+    patients: bool = False
+    """Whether it reads them, and cannot do without."""
     default: bool = False
     """Whether it is part of an audit that names no attack: all of these together cost at most one training."""
 
@@ -40,6 +42,14 @@ def _no_sampled_gradients(run: LoadedRun) -> str | None:
     if run.study.privacy.private_activations:
         return "the run adds noise to features, not to gradients"
     return _one_of_a_campaign(run)
+
+
+def _nobody_held_out(run: LoadedRun) -> str | None:
+    return None if run.folder.held_out_subjects() else "nobody was held out to compare members with"
+
+
+def _no_references(run: LoadedRun) -> str | None:
+    return _one_of_a_campaign(run) or _nobody_held_out(run)
 
 
 def _one_of_a_campaign(run: LoadedRun) -> str | None:
@@ -74,6 +84,8 @@ _ATTACKS: tuple[Attack, ...] = (
         "one pass over the patients",
         membership.loss_attack,
         membership.LossOptions,
+        _nobody_held_out,
+        patients=True,
         default=True,
     ),
     Attack(
@@ -83,6 +95,7 @@ _ATTACKS: tuple[Attack, ...] = (
         planted_images.attack,
         planted_images.PlantedOptions,
         _no_sampled_gradients,
+        patients=True,
     ),
     Attack(
         "lira",
@@ -90,7 +103,8 @@ _ATTACKS: tuple[Attack, ...] = (
         _TRAININGS,
         membership.lira_attack,
         membership.ReferenceOptions,
-        _one_of_a_campaign,
+        _no_references,
+        patients=True,
     ),
     Attack(
         "rmia",
@@ -98,7 +112,8 @@ _ATTACKS: tuple[Attack, ...] = (
         _TRAININGS,
         membership.rmia_attack,
         membership.ReferenceOptions,
-        _one_of_a_campaign,
+        _no_references,
+        patients=True,
     ),
     Attack(
         "calibrated-loss",
@@ -106,7 +121,8 @@ _ATTACKS: tuple[Attack, ...] = (
         _TRAININGS,
         membership.calibrated_attack,
         membership.ReferenceOptions,
-        _one_of_a_campaign,
+        _no_references,
+        patients=True,
     ),
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ATTACKS}

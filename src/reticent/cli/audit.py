@@ -83,6 +83,8 @@ def _audit(
     try:
         with progress() as advance, LoadedRun(folder, ledger, advance, download) as run:
             fit = list(_fit(run, planned, named=bool(names)))
+            if any(attack.patients for attack, _ in fit):
+                _ = run.data  # before anything takes time: they may be gone
             for attack, options in fit:
                 for finding in _said(attack.findings(run, options)):
                     append_finding(folder, finding)

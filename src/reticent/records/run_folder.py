@@ -169,6 +169,11 @@ class RunFolder:
         """How many subjects the run trained on: private."""
         return len(self._training_lines())
 
+    def held_out_subjects(self) -> int:
+        """How many subjects were held out."""
+        lines = (self.private / "subjects.csv").read_text(encoding="utf-8").splitlines()[1:]
+        return sum(line.split(",")[2] == "held-out" for line in lines)
+
     def training_records(self) -> int:
         """How many records the run trained on: private."""
         return sum(int(records) for _, _, _, records in self._training_lines())

@@ -68,6 +68,12 @@ def test_the_recursion_for_mu_agrees_with_its_pseudo_code_in_an_implementation_o
         assert rejects_mu(guesses, mu, level) == rejected(made, guesses.right, canaries, level, mu)
 
 
+@pytest.mark.parametrize("mu", [0.3, 1.0, 3.0])
+def test_with_one_canary_the_p_value_is_the_success_of_the_best_guess(mu):
+    """The best attack on a mu-Gaussian private algorithm is right with probability Phi(mu / 2)."""
+    assert mu_p_value(Guesses(1, 1, 1), mu) == pytest.approx(norm.cdf(mu / 2), rel=1e-6)
+
+
 def test_validity_and_power_on_the_exact_gaussian_game():
     """60 repetitions at 95 %: 15 violations or more would have a chance below 1e-6; the bounds are far from that."""
     sigma, delta = 1.0, 1e-5

@@ -20,7 +20,6 @@ from reticent.attacks.membership.signals import Signals, record_signals
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.roc import auc, found_at, largest_auc, power_of
 from reticent.attacks.scores import Array
-from reticent.errors import InputError
 from reticent.records import Finding, Number
 
 _RATES = (0.01, 0.001)
@@ -124,8 +123,6 @@ def _pool(run: LoadedRun) -> Pool:
     data = run.data
     roles = {split: list(data.subjects(split).items()) for split in ("train", "val", "test")}
     members, others = roles["train"], roles["val"] + roles["test"]
-    if not others:
-        raise InputError(f"{run.folder.path}: no patients were held out, so there is nobody to compare members with")
     patients = members + others
     return Pool(
         records=[record for _, own in patients for record in own],
