@@ -87,3 +87,16 @@ def test_a_network_with_nothing_to_add_to_is_refused():
         fine_tune(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), "lora", IMAGE, 2)
     with pytest.raises(InputError, match="calls no layer"):
         fine_tune(nn.Flatten(), "last", IMAGE, 2)
+
+
+def test_additions_count_in_prediction_where_pytorch_fuses_a_layer():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model, x = nn.Sequential(layer, nn.Flatten(), nn.Linear(32, 2)), torch.randn(2, 4, 8)
+    fine_tune(model, "lora", x, 2)
+    for name, parameter in model.named_parameters():
+        if name.endswith("lora_up"):
+            nn.init.normal_(parameter)
+    trained = model.train()(x)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), trained)

@@ -57,3 +57,41 @@ def test_a_network_without_joins_or_without_a_graph_is_refused():
 
     with pytest.raises(InputError, match="cannot be read as one graph"):
         add_scale_norm(Chooses(), torch.randn(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_forward_that_depends_on_the_mode_is_refused(training):
+    """Its graph would drop out in prediction too, or never."""
+
+    class Drops(nn.Module):
+        def forward(self, x):
+            return x + nn.functional.dropout(x, 0.5, training=self.training)
+
+    model = Drops().train(training)
+    with pytest.raises(InputError, match="something else in training"):
+        add_scale_norm(model, torch.randn(1, 1, 8, 8))
+    assert model.training is training
+
+
+def test_dropout_as_a_layer_drops_in_training_alone():
+    class Drops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return x + self.drop(x)
+
+    scaled, x = add_scale_norm(Drops(), torch.randn(1, 1, 8, 8)), torch.randn(1, 1, 8, 8)
+    assert not torch.equal(scaled(x), scaled(x))
+    scaled.eval()
+    assert torch.equal(scaled(x), scaled(x))
+
+
+def test_a_concatenation_by_a_negative_axis_is_a_join():
+    class Concatenates(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, x.relu()], dim=-3)
+
+    scaled = add_scale_norm(Concatenates(), torch.randn(1, 3, 8, 8))
+    assert scaled.scale_norm_0.num_channels == 6

@@ -77,6 +77,7 @@ def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
     if what == "biases":
         found = [p for name, p in model.named_parameters() if name.rpartition(".")[2].endswith("bias")]
     elif what == "lora":
+        _unfuse(model)
         found = [p for m in list(model.modules()) if m is not head and _is_plain(m) for p in _add_low_rank(m, rank)]
     else:
         found = []
@@ -108,6 +109,13 @@ def _is_plain(layer: nn.Module) -> bool:
         and getattr(layer, "groups", 1) == 1
         and getattr(layer, "padding_mode", "zeros") == "zeros"
     )
+
+
+def _unfuse(model: nn.Module) -> None:
+    """Let PyTorch's encoder layers call their layers in evaluation mode too: fused, they would take weights alone."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # no activation that the fused kernel knows
 
 
 def _add_low_rank(layer: nn.Module, rank: int) -> list[nn.Parameter]:

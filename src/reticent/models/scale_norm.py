@@ -24,20 +24,26 @@ def add_scale_norm(model: nn.Module, image: Tensor, groups: int = 32) -> fx.Grap
     the order of the forward pass. Between the addition and what follows, as the activation, stands the norm.
 
     Args:
-        model: a network whose forward does not choose its way by values.
+        model: a network whose forward does not choose its way by values, nor by its mode.
         image: an example input (n, C, ...), from which the numbers of channels are found.
         groups: the most groups; as many as divide the channels are taken.
 
     Raises:
-        InputError: the forward cannot be read as one graph, or joins nothing.
+        InputError: the forward cannot be read as one graph, is another one in training, or joins nothing.
     """
     try:
         graph, joins = _read(model, image)
+        codes = [_code(model, training) for training in (True, False)]
     except Exception as error:  # whatever a network of others may raise
         raise InputError(
             f"{type(model).__name__} cannot be read as one graph ({first_line(error)}); leave out --scale-norm, or put "
             "a GroupNorm behind the additions in its code"
         ) from error
+    if codes[0] != codes[1]:
+        raise InputError(
+            f"{type(model).__name__} computes something else in training than in prediction beside its layers (as "
+            "F.dropout(x, training=self.training)), which one graph cannot hold; leave out --scale-norm, or use layers"
+        )
     if not joins:
         raise InputError(f"{type(model).__name__} joins no paths; --scale-norm is for residual networks")
     for number, node in enumerate(joins):
@@ -76,6 +82,12 @@ def _read(model: nn.Module, image: Tensor) -> tuple[fx.GraphModule, list[fx.Node
     return graph, [node for node in graph.graph.nodes if _joins_maps(node, image.ndim)]
 
 
+def _code(model: nn.Module, training: bool) -> str:
+    """What the forward does in this mode: a graph holds what `self.training` was when it was read."""
+    with evaluating(model):
+        return fx.symbolic_trace(model.train(training)).code
+
+
 def _normalises(graph: fx.GraphModule, node: fx.Node) -> bool:
     return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), NORMS)
 
@@ -87,7 +99,7 @@ def _joins_maps(node: fx.Node, ndim: int) -> bool:
         return False
     if node.target in _CONCATENATIONS:
         axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-        return bool(axis == 1)
+        return axis in (1, 1 - ndim)
     return node.op in ("call_function", "call_method") and node.target in _ADDITIONS
 
 
