@@ -10,6 +10,8 @@ from reticent.attacks.auditing import one_run, planted_images, step
 from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.membership import attack as membership
 from reticent.attacks.options import AttackOptions
+from reticent.attacks.reconstruction.on_runs import identification, implants, inversion, optimal_linear, visual
+from reticent.attacks.reconstruction.on_runs.material import no_gradients, no_noisy_gradients
 from reticent.errors import InputError
 from reticent.records import Finding
 
@@ -56,6 +58,18 @@ def _one_of_a_campaign(run: LoadedRun) -> str | None:
     if run.statement.sampling_rate is None and not run.study.privacy.private_activations:
         return "the run is a phase of a labelling campaign, whose groups of patients have rates of their own"
     return None
+
+
+def _classifies(run: LoadedRun) -> str | None:
+    return "the run segments: see segmentation-inversion" if run.task.segments else no_gradients(run)
+
+
+def _segments(run: LoadedRun) -> str | None:
+    return no_gradients(run) if run.task.segments else "the run does not segment: see gradient-inversion"
+
+
+def _whole_run(run: LoadedRun) -> str | None:
+    return no_gradients(run) or _one_of_a_campaign(run)
 
 
 _TRAININGS = "as many trainings as references (8); charged to all patients as unbounded"
@@ -123,6 +137,64 @@ _ATTACKS: tuple[Attack, ...] = (
         membership.ReferenceOptions,
         _no_references,
         patients=True,
+    ),
+    Attack(
+        "identification",
+        "which of several known patients took part: the game that reconstruction bounds are about",
+        "seconds",
+        identification.attack,
+        identification.IdentificationOptions,
+        _whole_run,
+        default=True,
+    ),
+    Attack(
+        "visual",
+        "pictures of what noise leaves of patients' images, for an adversary who knows such images",
+        "seconds; minutes with prior=diffusion",
+        visual.attack,
+        visual.VisualOptions,
+        _whole_run,
+        default=True,
+    ),
+    Attack(
+        "optimal-linear",
+        "the same without any knowledge of such images, against its law",
+        "seconds",
+        optimal_linear.attack,
+        optimal_linear.LinearOptions,
+        lambda run: no_noisy_gradients(run) or _one_of_a_campaign(run),
+    ),
+    Attack(
+        "imprint",
+        "images of a batch, by a malicious layer of graded thresholds",
+        "seconds",
+        implants.imprint_attack,
+        implants.ImplantOptions,
+        no_gradients,
+    ),
+    Attack(
+        "trap-weights",
+        "images of a batch, by a malicious layer of rarely active neurons",
+        "seconds",
+        implants.trap_attack,
+        implants.ImplantOptions,
+        no_gradients,
+    ),
+    Attack(
+        "gradient-inversion",
+        "the image of a patient, by search for one with the gradient that was seen",
+        "minutes",
+        inversion.attack,
+        inversion.InversionOptions,
+        _classifies,
+    ),
+    Attack(
+        "segmentation-inversion",
+        "the same of a segmentation network",
+        "minutes",
+        inversion.attack,
+        inversion.InversionOptions,
+        _segments,
     ),
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ATTACKS}

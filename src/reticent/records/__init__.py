@@ -5,6 +5,7 @@ from reticent.records.files import read_json, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
+from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
@@ -20,7 +21,9 @@ from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [
     "GAP_LEVEL",
+    "LARGE_EPSILON",
     "SMALLEST_GROUP",
+    "Budget",
     "CampaignState",
     "CohortOptions",
     "Configuration",
@@ -32,9 +35,11 @@ __all__ = [
     "Metrics",
     "ModelOptions",
     "Number",
+    "Performance",
     "PlannedPhase",
     "PrivacyOptions",
     "PrivacyStatement",
+    "Reconciliation",
     "RunFolder",
     "RunState",
     "SplitMetrics",
@@ -42,6 +47,7 @@ __all__ = [
     "Sweep",
     "TrainingOptions",
     "append_finding",
+    "budget_name",
     "default_run_path",
     "make_study",
     "make_sweep",

@@ -47,7 +47,7 @@ class PrivacyOptions(_Options):
     delta: Fraction | None = None
     mu: Positive | None = None
     advantage: Fraction | None = None
-    noise_multiplier: Annotated[float, Field(ge=0.01, le=1000)] | None = None
+    noise_multiplier: Annotated[float, Field(ge=1e-4, le=1000)] | None = None
     non_private: bool = False
     noise: Literal["independent", "banded"] = "independent"
     """"banded": correlated over `bands` steps, and subjects sampled in `bands` groups that take turns."""

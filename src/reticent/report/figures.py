@@ -14,7 +14,7 @@ Curve = Sequence[tuple[float, float]]
 # Matplotlib draws in these colours; the page replaces them by its own.
 INK, GRID, PRIVATE, TWIN, SHADE = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {INK: "--ink", GRID: "--rule", PRIVATE: "--private", TWIN: "--twin", SHADE: "--shade"}
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -119,7 +119,7 @@ def _figure(name: str, title: str, draw: Callable[[Any], None], size: float) -> 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({**_STYLE, "svg.hashsalt": name}):
+    with rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(size, size), layout="constrained")
         axes = figure.add_subplot()
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -128,10 +128,10 @@ def _figure(name: str, title: str, draw: Callable[[Any], None], size: float) -> 
         draw(axes)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), title)
+    return inline_svg(buffer.getvalue(), title)
 
 
-def _inline(svg: str, title: str) -> str:
+def inline_svg(svg: str, title: str) -> str:
     """The drawing alone: no XML prologue, metadata or namespaces, the page's colours and fonts."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -35,5 +35,5 @@ class EmpiricalPrior:
         """See `Prior`."""
         rows = self.images.double().flatten(1)
         distances = torch.cdist(seen.double().flatten(1), rows, compute_mode="donot_use_mm_for_euclid_dist").square()
-        weights = (-distances / (2 * shaped(noise_std.double().square(), distances).clamp_min(1e-300))).softmax(1)
+        weights = (-distances / (2 * shaped(noise_std.double().square(), distances).clamp_min(1e-12))).softmax(1)
         return (weights @ rows).reshape(seen.shape).to(seen)

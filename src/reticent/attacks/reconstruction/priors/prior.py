@@ -16,8 +16,9 @@ Mode = Literal["mean", "ddim", "sample"]
 class Prior(Protocol):
     """Fitted on images (n, C, ...) in [0, 1]."""
 
-    source: str
-    """Where those images come from, for the record."""
+    @property
+    def source(self) -> str:
+        """Where those images come from, for the record."""
 
     @property
     def mean(self) -> Tensor:
