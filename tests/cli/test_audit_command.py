@@ -43,7 +43,7 @@ def test_the_default_audit_leaves_findings_a_report_and_an_entry_in_the_ledger_a
     assert [path.name for path in sorted((run / "findings").iterdir())] == [
         f"{k:03d}-{f.attack}.json" for k, f in enumerate(findings, 1)
     ]
-    assert {f.attack for f in findings} == {"step", "one-run", "loss"}
+    assert {f.attack for f in findings} == {"step", "one-run", "loss", "identification", "visual"}
     assert stat.S_IMODE((run / "findings" / "001-step.json").stat().st_mode) == 0o600
     assert not any(f.exceeds for f in findings)
     assert "Not part of this audit: planted-images, lira" in ended.out
@@ -157,7 +157,7 @@ def test_a_run_without_privacy_is_attacked_as_far_as_that_makes_sense(reticent, 
     ended = reticent("audit", run)
     assert ended.code == 0, ended.err
     assert "one-run: left out, the run was trained without noise" in ended.out
-    assert {f.attack for f in read_findings(RunFolder(run))} == {"loss"}
+    assert {f.attack for f in read_findings(RunFolder(run))} == {"loss", "identification", "visual"}
     ended = reticent("audit", run, "--attack", "one-run")
     assert ended.code == 2
     assert "makes no sense here: the run was trained without noise" in ended.err
@@ -169,7 +169,13 @@ def test_audits_of_masks_and_of_single_records(reticent, trained, write_volumes,
         run = trained(*arguments, out=Path(arguments[0]).stem)
         ended = reticent("audit", run, "--seed", "1", "--set", "step.canaries=20", "--set", "one-run.canaries=20")
         assert ended.code == 0, ended.err
-        assert {f.attack for f in read_findings(RunFolder(run))} == {"step", "one-run", "loss"}
+        assert {f.attack for f in read_findings(RunFolder(run))} == {
+            "step",
+            "one-run",
+            "loss",
+            "identification",
+            "visual",
+        }
 
 
 def test_the_list_names_every_attack_with_its_cost(reticent):
