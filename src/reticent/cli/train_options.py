@@ -46,7 +46,7 @@ def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
     from_file = cohort.endswith(".toml")
     uri = str(Path(cohort).absolute()) if Path(cohort).exists() else cohort
     values = file_values(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
-    given = {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
+    given = given_flags(flags)
     if from_file and given.keys() & set(_TARGETS):
         values["privacy"] = {k: v for k, v in values.get("privacy", {}).items() if k not in _TARGETS}
     if given.get("noise") == "independent":
@@ -55,6 +55,11 @@ def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
         section, key = _PLACES[name]
         values.setdefault(section, {})[key] = _parse(name, value)
     return values, cohort if from_file else "options"
+
+
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were said: 0 is a value like any other."""
+    return {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
 
 
 def file_values(path: Path) -> dict[str, Any]:
