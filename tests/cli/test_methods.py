@@ -111,6 +111,7 @@ def test_fine_tuning_moves_nothing_else(reticent, write_cohort, small, what, tra
     [
         (["--optimiser", "langevin", "--schedule", "cosine"], "leave out --schedule and --ema-decay"),
         (["--temperature", "1"], "--temperature is for --optimiser langevin"),
+        ([*LANGEVIN, "--learning-rate", "1"], "--temperature sets the learning rate"),
         (["--optimiser", "langevin", "--noise", "banded", "--bands", "2"], "--optimiser langevin samples"),
         (["--fine-tune", "last"], "name them with --init-from"),
         (["--lora-rank", "2"], "--lora-rank is for --fine-tune lora"),

@@ -4,6 +4,7 @@ from reticent.records.campaign import CampaignState, PlannedPhase
 from reticent.records.files import read_json, write_file, write_json, write_text
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
+from reticent.records.overriding import put_over
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
@@ -43,6 +44,7 @@ __all__ = [
     "new_run_id",
     "now",
     "privacy_numbers",
+    "put_over",
     "read_json",
     "read_record",
     "read_study",
