@@ -151,6 +151,8 @@ def test_inspect_names_weaknesses_and_measures_public_gradients(reticent, write_
         (["resnet9", "--image-size", "16"], "two or three numbers"),
         (["resnet9", "--image-size", "a"], "write it as 64x64"),
         (["nothing"], "model 'nothing'"),
+        (["default", "--max-norm", "2"], "--max-norm is for --on"),
+        (["default", "--on", "public", "--image-size", "64x64"], "--image-size is a cohort's own if --on"),
     ):
         ended = reticent("inspect", *options)
         assert ended.code == 2
