@@ -100,6 +100,8 @@ def test_wrong_labels_are_named_with_their_row(reticent, write_pool, fill, spoil
         ([*without("--strategy"), "--strategy", "core-set"], "cannot be made private"),
         ([*without("--strategy"), "--strategy", "bald"], "the network has none"),
         ([*OPTIONS, "--model", "resnet"], "resnet"),
+        ([*without("--batch-size"), "--batch-size", "0"], "at least 1"),
+        ([*OPTIONS, "--schedule", "steps"], "schedule 'steps' is not known"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_before_anything_is_written(reticent, write_pool, options, said):
@@ -137,4 +139,14 @@ def test_a_campaign_goes_on_without_options_and_is_not_begun_twice(reticent, wri
     manifest, _ = write_pool()
     assert reticent("label", manifest, *OPTIONS).code == 0
     assert "exists already" in reticent("label", manifest, *OPTIONS).err
-    assert "leave out all options" in reticent("label", "campaign", "--epsilon", "4").err
+    for option in (("--epsilon", "4"), ("--epochs", "5"), ("--schedule", "naive"), ("--seed", "0")):
+        assert "leave out all options" in reticent("label", "campaign", *option).err
+
+
+def test_a_study_is_no_pool(reticent, write_pool):
+    """Steps, batch size and the like of it would be ignored."""
+    manifest, _ = write_pool()
+    Path("study.toml").write_text(f'[cohort]\nuri = "{manifest}"\n[privacy]\nepsilon = 8.0\ndelta = 1e-3\nsteps = 7\n')
+    ended = reticent("label", "study.toml", *OPTIONS)
+    assert ended.code == 2
+    assert "name the manifest" in ended.err

@@ -111,8 +111,10 @@ def test_fine_tuning_moves_nothing_else(reticent, write_cohort, small, what, tra
     [
         (["--optimiser", "langevin", "--schedule", "cosine"], "leave out --schedule and --ema-decay"),
         (["--temperature", "1"], "--temperature is for --optimiser langevin"),
+        ([*LANGEVIN, "--learning-rate", "1"], "--temperature sets the learning rate"),
         (["--optimiser", "langevin", "--noise", "banded", "--bands", "2"], "--optimiser langevin samples"),
         (["--fine-tune", "last"], "name them with --init-from"),
+        (["--init-origin", "CC0"], "--init-origin is the source of --init-from"),
         (["--lora-rank", "2"], "--lora-rank is for --fine-tune lora"),
         (["--views", "2", "--augment", "none"], "leave one of them out"),
         (["--clipping", "soft"], "training.clipping"),
@@ -125,6 +127,13 @@ def test_options_that_do_not_go_together_are_refused(reticent, write_cohort, sit
     assert ended.code == 2
     assert message in ended.err
     assert not site_ledger.exists()
+
+
+@pytest.mark.parametrize("option", [["--clipping", "automatic"], ["--bias-aware", "0.1"]], ids=" ".join)
+def test_without_privacy_nothing_is_clipped(reticent, write_cohort, option):
+    ended = reticent("train", write_cohort(), "--non-private", *option)
+    assert ended.code == 2
+    assert f"{option[0]} is about clipping" in ended.err
 
 
 def test_inspect_names_weaknesses_and_measures_public_gradients(reticent, write_cohort):
@@ -142,6 +151,8 @@ def test_inspect_names_weaknesses_and_measures_public_gradients(reticent, write_
         (["resnet9", "--image-size", "16"], "two or three numbers"),
         (["resnet9", "--image-size", "a"], "write it as 64x64"),
         (["nothing"], "model 'nothing'"),
+        (["default", "--max-norm", "2"], "--max-norm is for --on"),
+        (["default", "--on", "public", "--image-size", "64x64"], "--image-size is a cohort's own if --on"),
     ):
         ended = reticent("inspect", *options)
         assert ended.code == 2

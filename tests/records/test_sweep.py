@@ -6,6 +6,7 @@ from reticent.errors import InputError
 from reticent.records import make_sweep
 
 BASE = {"cohort": {"uri": "clinic"}, "privacy": {"mu": 1.0}, "training": {"ema_decay": 0.5}}
+LANGEVIN = {"optimiser": "langevin", "temperature": 0.1, "posterior_samples": 4}
 
 
 def sweep(table=None, over=None, repeats=None):
@@ -67,3 +68,35 @@ def test_options_on_the_command_line_replace_a_grid_of_the_file():
 def test_what_is_wrong_is_named(table, message):
     with pytest.raises(InputError, match=message):
         sweep(table)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "training", "over", "expected"),
+    [
+        ({"steps": 9, "sampling_rate": 0.3, "batch_size": 5.0}, {}, ("privacy.epochs", 4), ("privacy.steps", 100)),
+        ({"epochs": 4}, {}, ("privacy.steps", 7), ("privacy.epochs", None)),
+        ({}, {}, ("privacy.advantage", 0.1), ("privacy.mu", None)),
+        ({}, LANGEVIN, ("training.learning_rate", 0.3), ("training.temperature", None)),
+        ({}, LANGEVIN, ("training.optimiser", "adam"), ("training.temperature", None)),
+        ({}, {"schedule": "cosine", "ema_decay": 0.9}, ("training.optimiser", "langevin"), ("training.ema_decay", 0.0)),
+        ({"noise": "banded", "bands": 3}, {}, ("privacy.noise", "independent"), ("privacy.bands", None)),
+    ],
+    ids=str,
+)
+def test_what_a_stored_study_says_gives_way_to_what_contradicts_it(privacy, training, over, expected):
+    base = {"cohort": {"uri": "clinic"}, "privacy": {"mu": 1.0, **privacy}, "training": training}
+    (option, value), (other, left) = over, expected
+    (only,) = make_sweep(base, "study.toml", {option: [value]}, None).configurations
+    found = only.study.model_dump()
+
+    def at(path):
+        section, _, name = path.partition(".")
+        return found[section][name]
+
+    assert (at(option), at(other)) == (value, left)
+
+
+def test_a_temperature_is_not_varied_together_with_the_learning_rate_that_it_sets():
+    variant = {"training": {"optimiser": "langevin", "temperature": 0.1}, "grid": {"training.learning_rate": [0.1, 1]}}
+    with pytest.raises(InputError, match="--temperature sets the learning rate"):
+        sweep({"variants": {"warm": variant}})

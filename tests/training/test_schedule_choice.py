@@ -43,6 +43,7 @@ def test_under_a_strict_target_amplification_makes_up_for_smaller_batches():
     [
         {"mu": 1.0, "steps": 50},
         {"mu": 1.0, "sampling_rate": 0.1},
+        {"mu": 1.0, "batch_size": 20.0},
         {"noise_multiplier": 1.0},
         {"non_private": True},
         {"mu": 1.0, "noise": "banded", "bands": 4},

@@ -21,14 +21,18 @@ def command(
         str | None,
         typer.Option(help="PUBLIC cohort, declared so by naming it: measures gradients on 64 of its images."),
     ] = None,
-    image_size: Annotated[str, typer.Option(help="Pixels, as 64 or 32x48x32; a cohort's own if --on.")] = "32x32",
-    channels: Annotated[int, typer.Option(min=1, help="Of the images; a cohort's own if --on.")] = 1,
-    classes: Annotated[int, typer.Option(min=2, help="Outputs; a cohort's own if --on.")] = 2,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels, as 64x64 or 32x48x32 (32x32); a cohort's own if --on.")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Of the images (1); a cohort's own if --on.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Outputs (2); a cohort's own if --on.")] = None,
     model_argument: Annotated[list[str] | None, typer.Option(help="Argument of the network, as width=32.")] = None,
     scale_norm: Annotated[bool, typer.Option("--scale-norm", help="As for `train`.")] = False,
-    noise_multiplier: Annotated[float, typer.Option(help="Noise std / clip norm, for signal to noise.")] = 1.0,
-    max_norm: Annotated[float, typer.Option(help="Clip norm.")] = 1.0,
-    batch_size: Annotated[float, typer.Option(help="Expected subjects per step.")] = 256.0,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="With --on: noise std / clip norm, for signal to noise (1).")
+    ] = None,
+    max_norm: Annotated[float | None, typer.Option(help="With --on: clip norm (1).")] = None,
+    batch_size: Annotated[float | None, typer.Option(help="With --on: expected subjects per step (256).")] = None,
 ) -> None:
     """Show what in a network hurts under differential privacy, and with --on its signal to noise layer by layer.
 
@@ -42,21 +46,35 @@ def command(
     from reticent.records import ModelOptions
     from reticent.training import inspect_model, new_network, public_gradients
 
+    _refuse(on is not None, "a cohort's own if --on", image_size=image_size, channels=channels, classes=classes)
+    _refuse(on is None, "for --on", noise_multiplier=noise_multiplier, max_norm=max_norm, batch_size=batch_size)
     options = ModelOptions(name=model, arguments=pairs("model_argument", model_argument or ()), scale_norm=scale_norm)
     if on is None:
-        size = _size(image_size)
+        size, channels = _size(image_size or "32x32"), channels or 1
         if len(size) not in (2, 3):
             raise InputError(f"--image-size {image_size}: give two or three numbers, as 64x64")
-        _print(model, inspect_model(new_network(options, channels, classes, size), torch.randn(2, channels, *size)))
+        network = new_network(options, channels, classes or 2, size)
+        _print(model, inspect_model(network, torch.randn(2, channels, *size)))
         return
     from reticent.data import open_cohort
 
+    noise, norm, batch = (
+        usual if given is None else given
+        for given, usual in ((noise_multiplier, 1.0), (max_norm, 1.0), (batch_size, 256.0))
+    )
     found = public_gradients(
         options, open_cohort(on, unit="record", strict=False, hashed=False), _RECORDS,
-        noise_multiplier=noise_multiplier, max_norm=max_norm, batch_size=batch_size,
+        noise_multiplier=noise, max_norm=norm, batch_size=batch,
     )  # fmt: skip
     _print(model, found[0])
-    _print_gradients(found[1], noise_multiplier, max_norm, batch_size)
+    _print_gradients(found[1], noise, norm, batch)
+
+
+def _refuse(wrong: bool, why: str, **options: float | str | None) -> None:
+    """Raise InputError if one of the options is given where none may be."""
+    given = [name for name, value in options.items() if value is not None]
+    if wrong and given:
+        raise InputError(f"--{given[0].replace('_', '-')} is {why}; leave it out")
 
 
 def _size(text: str) -> tuple[int, ...]:

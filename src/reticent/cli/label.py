@@ -9,7 +9,7 @@ import typer
 
 from reticent.cli.console import console, progress
 from reticent.cli.train import finish
-from reticent.cli.train_options import study_values
+from reticent.cli.train_options import given_flags, study_values
 from reticent.errors import InputError
 from reticent.launch import launched_together
 
@@ -42,12 +42,15 @@ def command(
         Option(help="random (default; costs nothing), entropy, least-confidence, margin, bald.", rich_help_panel=_PLAN),
     ] = None,
     schedule: Annotated[
-        str, Option(help="step-amplification, or naive: the same rate for everybody.", rich_help_panel=_PLAN)
-    ] = "step-amplification",
+        str | None,
+        Option(help="step-amplification (default), or naive: the same rate for everybody.", rich_help_panel=_PLAN),
+    ] = None,
     batch_size: Annotated[
         int | None, Option(help="Patients of a step on average (a fifth of the first batch).", rich_help_panel=_PLAN)
     ] = None,
-    epochs: Annotated[int, Option(help="Of each phase, before amplification.", rich_help_panel=_PLAN)] = _EPOCHS,
+    epochs: Annotated[
+        int | None, Option(help="Of each phase, before amplification (20).", rich_help_panel=_PLAN)
+    ] = None,
     max_norm: Annotated[float | None, Option(help="Clip norm of a patient (1).", rich_help_panel=_PLAN)] = None,
     max_records_per_subject: Annotated[
         int | None, Option(help="Images of a patient used per step (4).", rich_help_panel=_PLAN)
@@ -88,14 +91,13 @@ def command(
     --strategy entropy --selection-epsilon 2 --out campaign, then: reticent label campaign
     """
     given = dict(locals())
-    own = ("cohort", "schedule", "epochs")
-    flags = {name: value for name, value in given.items() if name not in own}
+    flags = {name: value for name, value in given.items() if name != "cohort"}
     if launched_together():
         raise InputError("`reticent label` runs in one process; call it without torchrun")
     from reticent.training.active.campaign import Campaign
 
     if Campaign.is_one(Path(cohort)):
-        if any(value not in (None, False, []) for value in flags.values()):
+        if given_flags(flags):
             raise InputError(f"{cohort} goes on as it was planned; leave out all options")
         _advance(Campaign(Path(cohort)))
         return
@@ -113,6 +115,8 @@ def _begin(cohort: str, given: dict[str, Any]) -> None:
     from reticent.training.active.campaign import Campaign
     from reticent.training.active.pool_rows import class_names
 
+    if cohort.endswith(".toml"):
+        raise InputError(f"{cohort}: a study, of which a campaign would not take all options; name the manifest")
     sizes = _sizes(given["query_sizes"])
     classes = class_names([name.strip() for name in given["classes"].split(",")])
     names = (
@@ -126,11 +130,11 @@ def _begin(cohort: str, given: dict[str, Any]) -> None:
         sizes,
         epsilon=given["epsilon"],
         delta=given["delta"],
-        batch_size=given["batch_size"] or max(1, round(_ROUGH_RATE * sizes[0])),
-        epochs=given["epochs"],
+        batch_size=max(1, round(_ROUGH_RATE * sizes[0])) if given["batch_size"] is None else given["batch_size"],
+        epochs=_EPOCHS if given["epochs"] is None else given["epochs"],
         strategy=given["strategy"] or "random",
         selection_epsilon=given["selection_epsilon"] or 0.0,
-        schedule=given["schedule"],
+        schedule=given["schedule"] or "step-amplification",
     )
     _show(plan, len({row["subject"] for row in rows if row["split"] == "unlabelled"}))
     if given["dry_run"]:

@@ -9,7 +9,7 @@ import typer
 
 from reticent.cli.console import console, progress
 from reticent.cli.ranks import on_all_ranks, on_rank_zero
-from reticent.cli.train_options import study_values
+from reticent.cli.train_options import given_flags, study_values
 from reticent.errors import InputError
 from reticent.launch import own_rank
 
@@ -210,7 +210,7 @@ def _study(
 ) -> Study | None:
     """The study that the options ask for; None if they ask to resume one."""
     if resume is not None:
-        if cohort is not None or out is not None or dry_run or any(flags.values()):
+        if cohort is not None or out is not None or dry_run or given_flags(flags):
             raise InputError("--resume continues a run with its stored study; leave out the cohort and other options")
         return None
     if cohort is None:

@@ -38,23 +38,24 @@ _PLACES = {
     },
 }  # fmt: skip
 
-_TARGETS = ("epsilon", "mu", "advantage", "noise_multiplier", "non_private")
-
 
 def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Nested study values from a cohort or a study file and the flags that were given; and the source's name."""
+    from reticent.records import put_over
+
     from_file = cohort.endswith(".toml")
     uri = str(Path(cohort).absolute()) if Path(cohort).exists() else cohort
     values = file_values(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
-    given = {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
-    if from_file and given.keys() & set(_TARGETS):
-        values["privacy"] = {k: v for k, v in values.get("privacy", {}).items() if k not in _TARGETS}
-    if given.get("noise") == "independent":
-        values.get("privacy", {}).pop("bands", None)
-    for name, value in given.items():
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in given_flags(flags).items():
         section, key = _PLACES[name]
-        values.setdefault(section, {})[key] = _parse(name, value)
-    return values, cohort if from_file else "options"
+        changes.setdefault(section, {})[key] = _parse(name, value)
+    return put_over(values, changes), cohort if from_file else "options"
+
+
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were said: 0 is a value like any other."""
+    return {name: value for name, value in flags.items() if value is not None and value != [] and value is not False}
 
 
 def file_values(path: Path) -> dict[str, Any]:

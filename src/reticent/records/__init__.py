@@ -5,6 +5,7 @@ from reticent.records.files import read_json, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
+from reticent.records.overriding import put_over
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
@@ -54,6 +55,7 @@ __all__ = [
     "new_run_id",
     "now",
     "privacy_numbers",
+    "put_over",
     "read_findings",
     "read_json",
     "read_record",

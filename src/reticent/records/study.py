@@ -90,8 +90,11 @@ class PrivacyOptions(_Options):
     def _one_schedule(self) -> Self:
         if self.epochs is None:
             return self
-        if self.model_fields_set & {"sampling_rate", "steps"}:
-            raise ValueError("--epochs chooses sampling rate and steps: leave out --sampling-rate and --steps")
+        if self.model_fields_set & {"sampling_rate", "steps"} or self.batch_size is not None:
+            raise ValueError(
+                "--epochs chooses sampling rate, steps and with them the batch: leave out --sampling-rate, --steps and "
+                "--batch-size"
+            )
         if self.noise_multiplier is not None or self.non_private or self.noise == "banded":
             raise ValueError(
                 "--epochs chooses for a target of --epsilon, --mu or --advantage and independent noise: say "
@@ -160,6 +163,8 @@ class ModelOptions(_Options):
             raise ValueError(
                 "--init-from needs --init-origin: the declared public source of the weights goes on record"
             )
+        if self.init_origin is not None and self.init_from is None:
+            raise ValueError("--init-origin is the source of --init-from: say both, or leave it out")
         if self.fine_tune != "all" and self.init_from is None:
             raise ValueError(f"--fine-tune {self.fine_tune} keeps public weights: name them with --init-from")
         if self.fine_tune != "lora" and self.lora_rank != 4:
@@ -276,10 +281,12 @@ class Study(_Options):
                 "--optimiser langevin samples with the run's own independent noise: leave out --non-private and "
                 "--noise banded"
             )
-        if self.training.bias_aware and self.privacy.non_private:
-            raise ValueError(
-                "--bias-aware lowers the bias of clipping; --non-private clips nothing: leave one of them out"
-            )
+        for option, given in (
+            ("--bias-aware", self.training.bias_aware),
+            ("--clipping", self.training.clipping != "flat"),
+        ):
+            if given and self.privacy.non_private:
+                raise ValueError(f"{option} is about clipping; --non-private clips nothing: leave one of them out")
         if self.privacy.budget and (self.training.twin or self.privacy.non_private):
             raise ValueError(
                 "--budget admits no job without privacy: leave out --twin and --non-private, or the budget"

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reticent.errors import InputError
+from reticent.records.overriding import put_over
 from reticent.records.study import Count, Study, make_study
 
 Grid = dict[str, list[Any]]
@@ -77,12 +78,12 @@ def make_sweep(values: Mapping[str, Any], source: str, over: Grid, repeats: int 
     base = {name: value for name, value in values.items() if name != "sweep"}
     found = []
     for name, variant in (options.variants or {"": _Variant()}).items():
-        changed = _merged(base, variant.model_dump(exclude={"grid"}))
         for chosen in _combinations({**options.grid, **variant.grid, **over}):
-            whole = changed
+            changes = variant.model_dump(exclude={"grid"})
             for path, value in chosen.items():
-                whole = _merged(whole, _nested(path, value))
-            study = make_study(whole, f"{source}, {_name(name, chosen)}")
+                section, option = _place(path)
+                changes.setdefault(section, {})[option] = value
+            study = make_study(put_over(base, changes), f"{source}, {_name(name, chosen)}")
             found.append(Configuration(name, chosen, study))
     return Sweep(tuple(found), repeats or options.repeats)
 
@@ -101,19 +102,11 @@ def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
         yield dict(zip(grid, values, strict=True))
 
 
-def _nested(path: str, value: Any) -> dict[str, Any]:
+def _place(path: str) -> tuple[str, str]:
     section, dot, option = path.partition(".")
     if not dot:
         raise InputError(f"{path!r}: name an option with its section, as training.learning_rate")
-    return {section: {option: value}}
-
-
-def _merged(values: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    merged = dict(values)
-    for section, options in changes.items():
-        if options:
-            merged[section] = {**merged.get(section, {}), **options}
-    return merged
+    return section, option
 
 
 def _name(variant: str, options: Mapping[str, Any]) -> str:
