@@ -64,7 +64,6 @@ def reidentified(
     target: Tensor,
     metric: Metric = "MSE",
     *,
-    mean: Tensor | None = None,
     data_range: float = 1.0,
 ) -> Tensor:
     """Whether the gallery's image most like each reconstruction is its target: BoolTensor (n,).
@@ -72,11 +71,7 @@ def reidentified(
     Args:
         gallery: images among which the attacker looks, targets included; by chance one in `len(gallery)` is found.
         target: LongTensor (n,), row of each reconstruction's target in the gallery. A tie with another image is a miss.
-        mean: compare how images differ from this one (C, ...), which a reconstruction that was drawn towards it keeps;
-            with NCC.
     """
-    if mean is not None:
-        reconstructions, gallery = reconstructions - mean.to(reconstructions), gallery - mean.to(gallery)
     costs = cost(metric, pairwise(metric, reconstructions, gallery, data_range))
     own = costs.gather(1, target[:, None])
     others = costs.scatter(1, target[:, None], float("inf"))

@@ -22,6 +22,7 @@ from reticent.attacks.reconstruction.scores import mse
 from reticent.errors import InputError
 from reticent.training.noise import RandomSource
 
+_MOST_ROWS = 1024
 Observe = Callable[[nn.Module, Tensor], Tensor]
 """From the network and one image (1, C, ...) to the noisy sum of the gradient of the weight, (rows, pixels)."""
 
@@ -73,7 +74,7 @@ def optimal_linear_attack(
 
     Args:
         images: (n, C, ...), in the units that the network is fed.
-        rows: of the attacker's layer; None: as many as make clipping bite on every image, (C / r)^2.
+        rows: of the attacker's layer; None: as many as make clipping bite on every image, (C / r)^2, at most 1024.
         observe: what runs a step; None: `observed_gradient`.
 
     Raises:
@@ -81,9 +82,9 @@ def optimal_linear_attack(
     """
     if not defence.noise_std or defence.max_norm is None:
         raise InputError("the attack's law is about noise: give max_norm and noise_multiplier")
-    norms = images.double().flatten(1).norm(dim=1)
     bound = defence.max_norm
-    rows = rows or max(1, int(np.ceil((bound / float(norms.min())) ** 2)))
+    norms = images.double().flatten(1).norm(dim=1).clamp_min(1e-6 * bound)  # an image of zeros has a law too
+    rows = rows or min(_MOST_ROWS, int(np.ceil((bound / float(norms.min())) ** 2)))
     layer = nn.Linear(images[0].numel(), rows, bias=False)
 
     def released(network: nn.Module, image: Tensor) -> Tensor:

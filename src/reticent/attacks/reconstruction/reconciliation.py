@@ -33,6 +33,7 @@ from reticent.records import Budget, Number, Performance, Reconciliation
 from reticent.training import Task
 from reticent.training.noise import SeededSource
 
+_ACCURACY = 1e-4
 _SATURATED = 10.0
 """Of mu, from where a step with the patient is told from one without but for a chance of 1e-8."""
 
@@ -117,7 +118,7 @@ def _row(
     matched = torch.cat([match_reconstructions(own, found).scores for own, found in candidates])
     alike = torch.cat([pairwise("SSIM", own, found).max(1).values for own, found in candidates])
     recovered, interval = share(matched <= protocol.threshold, protocol.confidence)
-    profile = _mechanism(protocol, sigma).profile()
+    profile = _mechanism(protocol, sigma).profile(_ACCURACY)
     unbiased, shrunk = _from_scratch(protocol, material, sigma, targets)
     return Budget(
         noise_multiplier=sigma,
@@ -169,7 +170,7 @@ def _from_scratch(protocol: Protocol, material: Material, sigma: float | None, t
         return 1.0, 1.0
     error = protocol.threshold * (material.box[1] - material.box[0]) ** 2
     chances = []
-    for norm in material.images.double().flatten(1).norm(dim=1).tolist():
+    for norm in material.images.double().flatten(1).norm(dim=1).clamp_min(1e-6).tolist():
         law = FromScratchAttack(targets[0].numel(), sigma, norm, observations=protocol.participations)
         shrunk = FromScratchAttack(
             targets[0].numel(), sigma, norm, observations=protocol.participations, estimator="shrinkage"

@@ -40,9 +40,12 @@ class Level:
     seen_scores: dict[Metric, Compared]
     """Of what was seen, beside the same."""
     hits: Tensor
-    """Whether the gallery's image that differs from the guess most as what was found does is the target, (n,)."""
+    """Whether the gallery's image nearest to what was seen, hence the most likely one, is the target, (n,)."""
     reidentified: float
+    """Share of hits; needs no prior."""
     interval: Interval
+    recognised: float
+    """Share of targets that are the gallery's image most like the denoised one."""
     bound: Certified
     """On identification in the gallery, by any attacker: gamma(1 / gallery)."""
     unbiased_mse: float
@@ -70,7 +73,8 @@ class VisualAudit:
             for metric, compared_ in level.scores.items():
                 row |= {metric: compared_.value, f"{metric}, prior only": compared_.baseline}
                 row[f"{metric}, seen"] = level.seen_scores[metric].value
-            row |= {"re-identified": level.reidentified, "bound": level.bound.upper}
+            row |= {"re-identified": level.reidentified, "recognised when denoised": level.recognised}
+            row |= {"bound": level.bound.upper}
             row |= {"expected MSE, unbiased": level.unbiased_mse, "expected MSE, shrinkage": level.shrinkage_mse}
             rows.append(row)
         return rows
@@ -152,7 +156,8 @@ def _level(targets: Tensor, prior: Prior, look: _Look, everyone: Tensor, confide
     seen, std, energy = look.seen, look.std, look.energy
     found = prior.denoise(seen, std)
     guess = prior.mean[None].to(targets)
-    hits = reidentified(found, everyone, torch.arange(len(targets)), "NCC", mean=prior.mean)
+    own = torch.arange(len(targets))
+    hits = reidentified(seen, everyone, own)
     value, interval = share(hits, confidence)
     pixels, variance = targets[0].numel(), std.double().square()
     return Level(
@@ -165,6 +170,7 @@ def _level(targets: Tensor, prior: Prior, look: _Look, everyone: Tensor, confide
         hits=hits,
         reidentified=value,
         interval=interval,
+        recognised=share(reidentified(found, everyone, own))[0],
         bound=_bound(look.sigma, look.observations, len(everyone)),
         unbiased_mse=float(variance.mean()),
         shrinkage_mse=float((variance * energy / (energy + pixels * variance)).mean()),

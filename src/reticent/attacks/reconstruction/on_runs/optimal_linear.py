@@ -67,10 +67,10 @@ def attack(run: LoadedRun, options: LinearOptions) -> Iterator[Finding]:
     yield likeness(scores, common, f"Images read from {looks} steps without a prior")
     yield rate(
         "re-identification rate",
-        reidentified(shrunk, everyone, torch.arange(len(targets)), "NCC", mean=mean[0]),
+        reidentified(material.unit(found.unbiased), everyone, torch.arange(len(targets))),
         common,
         confidence=options.confidence,
         baseline=1 / len(everyone),
-        reading=f"Among {len(everyone)} patients, the one whose image was read was recognised",
+        reading=f"Among {len(everyone)} known patients, the one whose image was read was recognised",
         guarantee=Gaussian(defence.noise_multiplier, steps=looks).profile().reconstruction(1 / len(everyone)),
     )

@@ -87,7 +87,7 @@ def attack(run: LoadedRun, options: VisualOptions) -> Iterator[Finding]:
         common,
         confidence=options.confidence,
         baseline=1 / audit.gallery,
-        reading=f"Among {audit.gallery} patients, the one whose image was denoised was recognised",
+        reading=f"Among {audit.gallery} known patients, the one whose image was seen was recognised",
         guarantee=level.bound if own else None,
     )
 
