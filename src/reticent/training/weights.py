@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def public_weights(study: Study) -> dict[str, str] | None:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a safetensors file or a torch state dict into the model; a head of another shape stays as it is.
 
+    Warns of tensors that only one of the two has: what is missing keeps its random start.
+
     Raises:
         InputError: the file is not of these kinds, or no tensor fits the model.
     """
@@ -46,6 +49,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
     fitting = {name: value for name, value in values.items() if name in own and _fits(value, own[name])}
     if not fitting:
         raise InputError(f"{path}: no tensor fits {type(model).__name__}; is it the same network (--model)?")
+    for who, missing in (("the file", own.keys() - values.keys()), ("the network", values.keys() - own.keys())):
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            warnings.warn(
+                f"{path}: {who} has no {min(missing)!r}{more}; is it the same network, with the same options?",
+                stacklevel=2,
+            )
     model.load_state_dict(fitting, strict=False)
 
 
