@@ -191,6 +191,26 @@ def test_a_phase_does_not_build_on_what_the_plan_does_not_account_for(begin, fil
     assert not (campaign.path / "phase-1").exists()
 
 
+@pytest.mark.parametrize("strategy", [{}, {"strategy": "random", "selection": 0.0}], ids=["scores", "random"])
+def test_a_campaign_does_not_go_on_with_a_ledger_that_holds_nothing_of_it(
+    begin, site_ledger, monkeypatch, fill, strategy
+):
+    campaign, truth = begin(sizes=(10, 4), **strategy)
+    fill(campaign.next_batch.sheet, truth)
+    if strategy:
+        campaign.advance(silent)
+        fill(campaign.next_batch.sheet, truth)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(Campaign, "_select", lambda *_: None)
+            campaign.advance(silent)
+    shutil.rmtree(site_ledger.parent)
+    with pytest.raises(InputError, match="the ledger does not contain the entry"):
+        campaign.advance(silent)
+    with Ledger.open(site_ledger) as site:
+        assert site.entries() == []
+
+
 def test_a_kill_between_charge_and_choice_draws_again_for_the_same_charge(begin, site_ledger, monkeypatch, fill):
     campaign, truth = begin(sizes=(10, 4))
     fill(campaign.next_batch.sheet, truth)

@@ -194,7 +194,7 @@ class Campaign:
         """Refuse to build on a phase that released something else than the plan says, by which the next one is stated.
 
         Raises:
-            InputError: the plan was changed, or the phase's weights were exchanged.
+            InputError: the plan was changed, the phase's weights were exchanged, or the ledger does not hold the phase.
         """
         run = RunFolder.open(self.path / f"phase-{phase}")
         statement, weights = run.statement(), hashlib.sha256(run.weights.read_bytes()).hexdigest()
@@ -203,6 +203,8 @@ class Campaign:
                 f"{run.path}: not what the campaign's plan says; campaign.json or the phase's release was changed "
                 "since. Restore it, or begin another campaign"
             )
+        with Ledger.open(Path(self.state.ledger)) as site:
+            site.verify(run.state().anchors)
 
     def _select(self, phase: int, run: RunFolder, progress: Progress) -> None:
         """Select the group of a phase.
@@ -225,6 +227,7 @@ class Campaign:
 
     def _charge(self, site: Ledger, name: str, pool: Sequence[str], run: RunFolder) -> None:
         """Charge a round's noised scores to all who wait, once: a copy of the folder may not choose for it again."""
+        site.verify(run.state().anchors)
         state, plan, budget, session = self.state, self.plan, run.study().privacy.budget, new_run_id()
         entries = [entry for entry in site.entries() if entry.run == name]
         if entries and (entries[-1].event == "settle" or entries[-1].details.get("session") not in state.sessions):
