@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from reticent.accounting import Laplace
+from reticent.accounting import Laplace, SubsampledGaussian
 from reticent.data import open_cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
@@ -268,8 +268,19 @@ def test_a_network_with_dropout_is_scored_over_passes(begin, fill):
     assert campaign.advance(silent).phase == 1
 
 
-def test_a_spent_budget_stops_the_campaign_before_it_trains(begin, fill):
-    campaign, truth = begin(sizes=(10, 4), strategy="random", selection=0.0, budget="epsilon=1,delta=1e-3")
+def test_a_plan_beyond_its_own_budget_is_refused_before_anything_is_labelled(begin, tmp_path):
+    with pytest.raises(InputError, match=r"budget epsilon=8,delta=0\.001: the plan spends epsilon 11\.26"):
+        begin(budget="epsilon=8")
+    assert not (tmp_path / "campaign").exists()
+
+
+def test_a_spent_budget_stops_the_campaign_before_it_trains(begin, site_ledger, fill):
+    campaign, truth = begin(sizes=(10, 4), strategy="random", selection=0.0, budget="epsilon=12,delta=1e-3")
+    everybody, earlier = sorted(subjects_of(campaign)), SubsampledGaussian(1.0, 0.5, 20)
+    with Ledger.open(site_ledger) as site:
+        site.reserve(
+            run="earlier", cohort="clinic", fingerprint="", subjects=everybody, unit="subject", mechanism=earlier
+        )
     fill(campaign.next_batch.sheet, truth)
     with pytest.raises(InputError, match="budget"):
         campaign.advance(silent)

@@ -36,6 +36,7 @@ from reticent.records import (
     write_text,
 )
 from reticent.training.active.acquisition import acquisition
+from reticent.training.active.admission import require_budget, require_plain
 from reticent.training.active.label_sheet import csv_text, read_sheet, write_sheet
 from reticent.training.active.planning import ActivePlan, Phase
 from reticent.training.active.pool_rows import ROLES, Rows, open_rows, read_rows, waiting_subjects
@@ -82,9 +83,11 @@ class Campaign:
             study: of every phase; its noise, steps and sampling rate are replaced by the plan's.
 
         Raises:
-            InputError: the folder exists, the pool is smaller than the plan, or the network does not fit the images.
+            InputError: the folder exists, the pool is smaller than the plan, the study asks for what the plan does not
+                account for or for a smaller budget, or the network does not fit the images.
         """
-        _require_plain(study)
+        require_plain(study)
+        require_budget(study, plan)
         if path.exists():
             raise InputError(f"{path}: exists already; choose another --out, or go on with `reticent label {path}`")
         subjects = waiting_subjects(rows, ())
@@ -335,21 +338,6 @@ class Campaign:
 
     def _fixed_labels(self, phase: int) -> Path:
         return self.private / f"labels-{phase}.csv"
-
-
-def _require_plain(study: Study) -> None:
-    """Refuse options that the plan of a campaign does not account for."""
-    privacy, training = study.privacy, study.training
-    for wrong, option in (
-        (privacy.non_private or training.twin, "--non-private and --twin train"),
-        (privacy.groups > 1, "--noise banded trains"),
-        (training.class_weights == "counted", "--class-weights counted trains"),
-        (study.cohort.unit == "record", "--unit record trains"),
-        (privacy.private_activations, "--private-activations trains"),
-        (training.optimiser == "langevin", "--optimiser langevin samples"),
-    ):
-        if wrong:
-            raise InputError(f"{option} on what is no part of a campaign's plan; leave it out")
 
 
 def _check(aside: Path, study: Study, classes: Sequence[str], strategy: str) -> None:
