@@ -11,7 +11,7 @@ from reticent.records import Budget, Reconciliation, write_file
 from reticent.report.figures import INK, PRIVATE, STYLE, TWIN, inline_svg
 
 _LIGHT = {INK: "#1c1e21", PRIVATE: "#0067a3", TWIN: "#c05000"}
-_SIZE = (6.6, 5.6)
+_SIZE = (6.6, 6.0)
 
 
 def reconciliation_svg(record: Reconciliation) -> str:
@@ -69,7 +69,7 @@ def _risk(axes: Any, record: Reconciliation, rows: Sequence[Budget], colours: di
     )  # fmt: skip
     axes.axhline(record.control, color=colours[PRIVATE], linewidth=0.8, linestyle=":", label="unrelated images")
     axes.set(xscale="log", ylim=(-0.04, 1.04), ylabel="chance that an image is given away")
-    axes.legend(frameon=False, fontsize=7.5, loc="upper right", bbox_to_anchor=(1.0, 0.97))
+    axes.figure.legend(frameon=False, fontsize=7.5, loc="outside upper center", ncols=2)
     top = axes.secondary_xaxis("top")
     top.set_xticks(noise, [_epsilon(row) for row in rows], fontsize=7.5)
     top.minorticks_off()
@@ -102,4 +102,6 @@ def _epsilon(row: Budget) -> str:
     if row.epsilon.upper is None:
         return "∞"
     value = row.epsilon.upper
-    return f"{value:.2g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+    if value < 1e4:
+        return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
