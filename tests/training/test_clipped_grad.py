@@ -426,7 +426,7 @@ def test_a_model_without_trainable_parameters_is_refused():
         clipped_grad(model, cross_entropy, make_batch(3, (6,)), max_norm=1.0)
 
 
-@pytest.mark.parametrize("way", ["loop", "grouped", "windows"])
+@pytest.mark.parametrize("way", ["loop", "grouped", "windows", "winograd"])
 @pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
 def test_units_spread_over_threads_give_the_same_sum(way, units):
     model, shape = make("conv-3d")

@@ -21,6 +21,8 @@ ALL_WAYS = (
     "grouped+recompute",
     "windows",
     "windows+recompute",
+    "winograd",
+    "winograd+recompute",
 )
 REAL = ("float64", "float32", "bfloat16", "float16", "autocast")
 

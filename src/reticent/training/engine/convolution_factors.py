@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from threading import get_ident
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from reticent.training.engine.contributions import Gram, Way, gram, gram_squares
 from reticent.training.engine.parallel import for_each_unit
 from reticent.training.engine.products import product
 from reticent.training.engine.units import Units
+from reticent.training.engine.winograd import TAPS, MinimalFiltering
 from reticent.training.engine.workspace import CHUNK_BYTES, Empty
 
 _LARGEST_UNFOLDED = 2**26
@@ -79,7 +81,16 @@ class ConvolutionFactors:
         ways["grouped"] = self._grouped
         if self.geometry.groups == 1:
             ways["windows"] = self._windows
+        if self._filters_minimally:
+            ways["winograd"] = self._winograd
         return ways
+
+    @property
+    def _filters_minimally(self) -> bool:
+        """Whether kernels are of three at stride one, and the numbers are wide enough for sums of inputs."""
+        axes, options = self.weight.ndim - 2, self.geometry
+        plain = (options.stride, options.dilation, options.groups) == ((1,) * axes, (1,) * axes, 1)
+        return plain and self.weight.shape[2:] == (TAPS,) * axes and self.x.dtype in (torch.float32, torch.float64)
 
     @property
     def _positions(self) -> int:
@@ -142,6 +153,21 @@ class ConvolutionFactors:
         made = empty((len(self.units), first, outputs, prod(others) * channels), self.weight)
         for some in for_each_unit(fill, self.x, self.g, self.units, made):
             yield some.unflatten(3, (*others, channels)).movedim((2, -1), (1, 2))
+
+    def _winograd(self, empty: Empty) -> Iterator[Tensor]:
+        """Minimal filtering, in memory of its own for each thread."""
+        axes = self.weight.ndim - 2
+        filters: dict[int, MinimalFiltering] = {}
+
+        def fill(into: Tensor, x: Tensor, g: Tensor) -> None:
+            thread = get_ident()
+            if thread not in filters:
+                filters[thread] = MinimalFiltering(x[0], g[0], self.geometry.padding)
+            filters[thread](x, g, into)
+
+        made = empty((len(self.units), *self.weight.shape[2:], *self.weight.shape[:2]), self.weight)
+        for some in for_each_unit(fill, self.x, self.g, self.units, made):
+            yield some.permute(0, axes + 1, axes + 2, *range(axes, 0, -1))
 
     def _unfolded_behind(self, x: Tensor) -> Tensor:
         """Inputs (rows, C, *S), padded, with all that the kernel meets on the axes behind the first one.
