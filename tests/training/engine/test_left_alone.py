@@ -118,6 +118,31 @@ def raise_(error):
     raise error
 
 
+class WritesAndStops(nn.Linear):
+    """Adds a patient to a buffer in the second pass, and is interrupted right there."""
+
+    def __init__(self):
+        super().__init__(4, 2)
+        self.register_buffer("seen", torch.zeros(()))
+        self.stops = False
+
+    def forward(self, x):
+        if self.stops:
+            self.seen.data = torch.ones(())
+            raise Interrupted("now")
+        return super().forward(x)
+
+
+def test_what_a_forward_pass_wrote_is_taken_back_when_it_is_interrupted():
+    model, batch = WritesAndStops(), {"x": torch.randn(3, 4)}
+    clipped_grad(model, weighted_outputs, batch, max_norm=1.0)
+    buffer, model.stops = model.seen, True
+    with pytest.raises(Interrupted):
+        clipped_grad(model, weighted_outputs, batch, max_norm=1.0)
+    assert model.seen is buffer
+    assert model.seen == 0
+
+
 class Remembers(nn.Linear):
     """Stores what it saw, as attention layers do with their maps, and counts its calls."""
 

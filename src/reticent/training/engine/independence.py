@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,11 +102,22 @@ def unwritten(model: nn.Module) -> Iterator[None]:
     """
     kept = _state(model)
     copies = {name: value.detach().clone() for name, value in kept.items()}
-    yield
+    try:
+        yield
+    finally:
+        written = _put_back(model, kept, copies)
+    if written:
+        raise InputError(
+            f"{written[0]!r} is written during the forward pass: patients' data would enter the released weights "
+            "without noise.\nUse a layer without running statistics (to_private(model) knows some), or one whose "
+            "values only an optimiser changes."
+        )
+
+
+def _put_back(model: nn.Module, kept: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> list[str]:
+    """Names of what differs from its copy; the model has its own tensors with the copies' values again."""
     now = _state(model)
     written = [name for name, copy in copies.items() if not _same(now.get(name), copy)]
-    if not written:
-        return
     with torch.no_grad():
         for name in written:
             owner, _, last = name.rpartition(".")
@@ -114,11 +125,7 @@ def unwritten(model: nn.Module) -> Iterator[None]:
             kept[name].data = copies[name]
             places: dict[str, Any] = module._buffers if last in module._buffers else module._parameters
             places[last] = kept[name]
-    raise InputError(
-        f"{written[0]!r} is written during the forward pass: patients' data would enter the released weights without "
-        "noise.\nUse a layer without running statistics (to_private(model) knows some), or one whose values only an "
-        "optimiser changes."
-    )
+    return written
 
 
 @contextmanager
