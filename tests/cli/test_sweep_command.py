@@ -93,6 +93,14 @@ def test_a_schedule_that_is_chosen_for_a_budget_is_a_variant_like_any_other(reti
     assert given.steps == 2
 
 
+def test_what_several_runs_warn_of_is_said_once(reticent, write_sweep):
+    study = Path(write_sweep())
+    study.write_text(study.read_text().replace("steps = 4", "steps = 4\ndelta = 0.2"))
+    ended = reticent("sweep", study, "--out", "out")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("a delta that is too large") == 1
+
+
 def test_another_sweep_does_not_go_into_the_same_folder(reticent, write_sweep):
     study = write_sweep()
     assert reticent("sweep", study, "--out", "out", "--over", "privacy.steps=2").code == 0

@@ -220,7 +220,7 @@ class TrainingOptions(_Options):
         if self.optimiser != "langevin" and given:
             raise ValueError(f"{given[0]} is for --optimiser langevin: say both, or leave it out")
         if self.views > 1 and self.augment == "none":
-            raise ValueError(f"--views {self.views} with --augment none would be the same image: leave one of them out")
+            raise ValueError(f"--views {self.views} without augmentation would be the same image: leave --views out")
         return self
 
 
@@ -276,9 +276,10 @@ class Study(_Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.training.optimiser == "langevin" and (self.privacy.non_private or self.privacy.noise == "banded"):
+        noiseless = self.privacy.non_private or self.training.twin
+        if self.training.optimiser == "langevin" and (noiseless or self.privacy.noise == "banded"):
             raise ValueError(
-                "--optimiser langevin samples with the run's own independent noise: leave out --non-private and "
+                "--optimiser langevin samples with the run's own independent noise: leave out --non-private, --twin and "
                 "--noise banded"
             )
         for option, given in (

@@ -72,9 +72,12 @@ def run_sweep(
     ]
     with joblib.parallel_config(backend, n_jobs=jobs):
         ended = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_run)(job) for job in planned)
-        errors = []
-        for done, error in enumerate(ended, 1):
+        errors, said = [], set[str]()
+        for done, (error, warned) in enumerate(ended, 1):
             errors += [error] if error else []
+            for message in warned - said:
+                warnings.warn(message, stacklevel=2)
+            said |= warned
             progress(done, len(planned))
     if errors:
         raise InputError(f"{len(errors)} of {len(planned)} runs failed, the first with: {errors[0]}")
@@ -138,9 +141,15 @@ def _repeated(study: Study, repeat: int) -> Study:
     return study.model_copy(update={"privacy": study.privacy.model_copy(update={"seed": study.privacy.seed + repeat})})
 
 
-def _run(job: _Job) -> str | None:
-    """Start, continue or skip one run; the error that ended it, if one did."""
-    warnings.simplefilter("ignore")  # each would be repeated by every run
+def _run(job: _Job) -> tuple[str | None, set[str]]:
+    """Start, continue or skip one run: the error that ended it, if one did, and what it warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        error = _error(job)
+    return error, {str(warning.message) for warning in caught if warning.category is UserWarning}
+
+
+def _error(job: _Job) -> str | None:
     torch.set_num_threads(job.threads)
     study = make_study(job.study)
     try:
