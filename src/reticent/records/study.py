@@ -279,8 +279,8 @@ class Study(_Options):
         noiseless = self.privacy.non_private or self.training.twin
         if self.training.optimiser == "langevin" and (noiseless or self.privacy.noise == "banded"):
             raise ValueError(
-                "--optimiser langevin samples with the run's own independent noise: leave out --non-private, --twin and "
-                "--noise banded"
+                "--optimiser langevin samples with the run's own independent noise: leave out --non-private, --twin "
+                "and --noise banded"
             )
         for option, given in (
             ("--bias-aware", self.training.bias_aware),
