@@ -27,4 +27,4 @@ test: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest --cov --cov-report=term $(if $(SLOW),,-m "not slow")
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile --cov --cov-report=term $(if $(SLOW),,-m "not slow")
