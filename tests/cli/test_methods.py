@@ -22,7 +22,7 @@ def rows_of(ended):
 
 def test_langevin_releases_samples_and_predicts_with_their_uncertainty(reticent, write_cohort, small):
     manifest = write_cohort()
-    ended = reticent("train", manifest, *NOISE, *small, *LANGEVIN, "--out", "run", "--twin")
+    ended = reticent("train", manifest, *NOISE, *small, *LANGEVIN, "--out", "run")
     assert ended.code == 0, ended.err
     assert "Langevin sampling at temperature 0.2" in ended.out
     folder = RunFolder(Path("run"))
