@@ -26,8 +26,8 @@ def command(
     cohort: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of class folders, manifest (CSV, Parquet), MedMNIST .npz or medmnist:NAME, MSD folder, "
-            "phantom:chest, or a study.toml to repeat.",
+            help="Folder of class folders, manifest (CSV, Parquet), folder of DICOM files (dicom:FOLDER?rule=value), "
+            "MSD or nnU-Net folder, MedMNIST .npz or medmnist:NAME, phantom:chest, or a study.toml to repeat.",
             show_default=False,
         ),
     ] = None,
@@ -103,6 +103,14 @@ def command(
         ),
     ] = None,
     grey: Annotated[bool, Option("--grey", help="Colour to grey.", rich_help_panel=_COHORT)] = False,
+    spacing: Annotated[
+        str | None,
+        Option(help="Voxels of this size in mm, as 1.5 or 1x1x3, cut or padded to size.", rich_help_panel=_COHORT),
+    ] = None,
+    window: Annotated[
+        str | None,
+        Option(help="Of CT: lung, bone, soft-tissue … or CENTRE,WIDTH; becomes 0 to 1.", rich_help_panel=_COHORT),
+    ] = None,
     download: Annotated[
         bool, Option("--download", help="Allow fetching a MedMNIST set.", rich_help_panel=_COHORT)
     ] = False,
@@ -232,14 +240,16 @@ def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
     from reticent.data import open_cohort
 
     options = study.cohort
-    return open_cohort(
-        options.uri,
-        columns=options.columns,
-        labels=options.labels,
-        unit=options.unit,
-        download=download,
-        hashed=hashed,
-    )
+    with progress() as advance:
+        return open_cohort(
+            options.uri,
+            columns=options.columns,
+            labels=options.labels,
+            unit=options.unit,
+            download=download,
+            hashed=hashed,
+            progress=advance,
+        )
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:

@@ -1,0 +1,186 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_tree import AXIAL, CORONAL, SAGITTAL, SECONDARY, uid, voxels, write_series
+from pydicom.uid import MPEG2MPML
+
+from reticent.data import open_cohort
+from reticent.data.dicom import index
+from reticent.errors import InputError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Three healthy patients, and every defect planted in a series of its own."""
+    root = tmp_path / "archive"
+    scout = {"volume": voxels(2, (1, 9, 9)), "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    for patient in range(3):
+        write_series(root / f"p{patient}" / "ct", patient, 1)
+        write_series(root / f"p{patient}" / "scout", patient, 2, **scout)
+    defects = root / "defects"
+    write_series(defects / "gap", 10, 1, heights=[0, 2, 4, 8, 10, 12])
+    write_series(defects / "double", 11, 1, heights=[0, 2, 4, 4, 6, 8])
+    write_series(defects / "uneven", 12, 1, heights=[0, 2, 4, 7, 9, 11])
+    write_series(defects / "one", 13, 1, volume=voxels(3, (1, 8, 10)))
+    for number, plane in enumerate((AXIAL, CORONAL), start=1):
+        two = {"volume": voxels(4, (2, 8, 10)), "orientation": plane, "SeriesInstanceUID": uid(14, 1, 1)}
+        write_series(defects / "planes", 14, number, **two)
+    write_series(defects / "derived", 15, 1, ImageType=["DERIVED", "SECONDARY", "MPR"])
+    write_series(defects / "secondary", 16, 1, SOPClassUID=SECONDARY)
+    write_series(defects / "named", 17, 1, SeriesDescription="Topogram 0.6")
+    write_series(defects / "two people", 18, 1, SeriesInstanceUID=uid(18, 9))
+    write_series(defects / "two people", 19, 1, SeriesInstanceUID=uid(18, 9))
+    write_series(defects / "dose", 20, 1, Modality="RTDOSE")
+    write_series(defects / "unplaced", 21, 1, ImagePositionPatient=None)
+    for path in write_series(defects / "newer", 22, 1):
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = MPEG2MPML
+        dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x0a00"])
+        dataset["PixelData"].VR = "OB"
+        dataset.save_as(path)
+    write_series(defects / "few", 23, 1, volume=voxels(6, (2, 8, 10)))
+    broken = write_series(defects / "broken", 24, 1)[0]
+    broken.write_bytes(broken.read_bytes()[:400])
+    (defects / "notes.txt").write_text("not DICOM")
+    return root
+
+
+def reasons(cohort):
+    return {each.details["first file"].split("/")[-2]: each.reason for each in cohort.left_out if each.details}
+
+
+def test_every_planted_defect_is_left_out_with_its_reason(tree):
+    cohort = open_cohort(f"dicom:{tree}", strict=False)
+    assert [entry.subject for entry in cohort.entries] == ["P000", "P001", "P002", "P024"]  # its other slices are even
+    found = reasons(cohort)
+    for folder, reason in {
+        "scout": "localiser",
+        "gap": r"missing slices: 1, the first behind 34.0 mm (spacing 2 mm)",
+        "double": "duplicate slices: 1 of 6",
+        "uneven": "non-uniform spacing: 2 to 3 mm",
+        "one": "one slice only",
+        "derived": "derived image or secondary capture",
+        "secondary": "derived image or secondary capture",
+        "named": "localiser",
+        "two people": "several PatientIDs in one series",
+        "dose": "modality RTDOSE",
+        "unplaced": "slices without ImagePositionPatient",
+        "newer": "unsupported transfer syntax MPEG2",
+        "few": "2 slices; slices=2 takes it",
+    }.items():
+        assert reason in found[folder], folder
+    planes = [each.reason for each in cohort.left_out if "planes" in each.details["first file"]]
+    assert len(planes) == 2
+    assert all("mixed series: orientation differ" in reason for reason in planes)
+    assert any(each.reason == "no DICOM file" and "notes.txt" in each.details["first file"] for each in cohort.left_out)
+
+
+def test_a_gap_in_the_middle_is_the_error_where_nothing_else_is_left(tmp_path):
+    write_series(tmp_path / "gap", 10, 1, heights=[0, 2, 4, 8, 10, 12])
+    with pytest.raises(InputError, match=r"none of its series can be used: missing slices: 1"):
+        open_cohort(f"dicom:{tmp_path / 'gap'}", strict=False)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL])
+def test_volumes_come_in_canonical_orientation_whatever_their_plane(tmp_path, orientation):
+    """An independent reading: the value at a place in space is the stored one of the file that covers it."""
+    volume = voxels(1)
+    paths = write_series(tmp_path / "ct", 1, 1, volume=volume, orientation=orientation)
+    cohort = open_cohort(f"dicom:{tmp_path / 'ct'}", strict=False)
+    record = cohort.load(0)
+    found = record.inputs["image"][0]
+    places = []
+    for k, path in enumerate(paths):
+        header = pydicom.dcmread(path)
+        across, down = np.reshape(orientation, (2, 3))
+        for r, c in ((0, 0), (3, 7), (7, 9)):
+            place = np.array(header.ImagePositionPatient) + c * 0.5 * across + r * 0.75 * down
+            places.append((place * (-1, -1, 1), volume[k, r, c] - 1024.0))
+    corner = np.min([place for place, _ in places], 0)
+    for place, value in places:
+        assert found[tuple(np.rint((place - corner) / record.spacing).astype(int))] == value
+    assert cohort.shape(0) == found.shape
+
+
+def test_mixed_kernels_become_series_of_their_own_and_the_declared_one_is_taken(tmp_path):
+    for number, kernel in enumerate(("B30f", "B70f")):
+        same = {"SeriesInstanceUID": uid(1, 1), "volume": voxels(number)}
+        write_series(tmp_path / "tree" / kernel, 1, number, ConvolutionKernel=kernel, **same)
+    for number, kernel in enumerate(("B30f", "B70f")):
+        cohort = open_cohort(f"dicom:{tmp_path / 'tree'}?kernel={kernel}", strict=False)
+        assert [each.details["first file"].split("/")[0] for each in cohort.left_out] == [("B70f", "B30f")[number]]
+        assert cohort.load(0).inputs["image"].sum() == (voxels(number) - 1024.0).sum()
+
+
+def test_copies_of_an_instance_are_read_once(tmp_path):
+    write_series(tmp_path / "tree" / "a", 1, 1)
+    shutil.copytree(tmp_path / "tree" / "a", tmp_path / "tree" / "b")
+    cohort = open_cohort(f"dicom:{tmp_path / 'tree'}", strict=False)
+    assert cohort.shape(0) == (10, 8, 6)
+    assert len(cohort.remarks["further copies of an image"]) == 6
+
+
+def test_an_interrupted_index_goes_on_and_only_changed_files_are_read_again(tree, monkeypatch):
+    monkeypatch.setattr(index, "_BATCH", 10)
+    read, plain = [], index.read_header
+    monkeypatch.setattr(index, "read_header", lambda root, path: (read.append(path), plain(root, path))[1])
+
+    def interrupt(stage, done, total):
+        if done >= 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.index_headers(tree, interrupt)
+    first = len(read)
+    told = []
+    found = index.index_headers(tree, lambda *progress: told.append(progress))
+    assert first == 30
+    assert sorted(read) == sorted(found)  # each once
+    assert told[0] == ("Indexing DICOM headers", 40, len(found))
+    read.clear()
+    assert index.index_headers(tree) == found
+    assert read == []
+    paths = sorted(found)
+    os.utime(tree / paths[0], (0, 0))
+    (tree / paths[1]).unlink()
+    assert sorted(index.index_headers(tree)) == [paths[0], *paths[2:]]
+    assert read == [paths[0]]
+
+
+def test_the_index_is_for_its_owner_alone_and_says_when_it_cannot_be_used(tree, tmp_path, monkeypatch):
+    index.index_headers(tree)
+    path = index.index_path(tree)
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+    path.write_bytes(b"no data base" * 1000)
+    with pytest.raises(InputError, match=r"cannot be used \(.*\); delete it"):
+        index.index_headers(tree)
+    monkeypatch.setenv("RETICENT_CACHE", str(tmp_path / "archive" / "defects" / "notes.txt"))
+    with pytest.raises(InputError, match="name another folder in"):
+        index.index_headers(tree)
+
+
+def test_pydicoms_own_files_are_read_or_refused_in_one_line(tmp_path):
+    """All of its test files: each is a slice of a record that is decoded, or left out with a reason."""
+    root = Path(pydicom.__file__).parent / "data" / "test_files"
+    cohort = open_cohort(f"dicom:{root}?slices=2&derived=keep&per=series", unit="record", strict=False)
+    assert all("\n" not in each.reason for each in cohort.left_out)
+    read, refused = 0, []
+    for i, entry in enumerate(cohort.entries):
+        try:
+            image = cohort.load(i).inputs["image"]
+        except InputError as error:
+            refused.append(str(error))
+        else:
+            assert image.shape[1:] == cohort.shape(i), entry.key
+            read += 1
+    assert not [message for message in refused if "\n" in message]
+    assert read >= 20
+    files = sum(int(each.details["files"]) for each in cohort.left_out) + len(
+        cohort.remarks["further copies of an image"]
+    )
+    assert files + sum(len(entry.locator.series.files) for entry in cohort.entries) == len(index.index_headers(root))
