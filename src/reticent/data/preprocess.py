@@ -96,13 +96,13 @@ def resize_image(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def cut_or_pad(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(C, ...) cut, or padded with its least value, around its centre to (C, *size)."""
-    if array.shape[1:] == size:
-        return array
-    # Imported here: MONAI and torch take seconds, and opening a cohort does not need them.
-    from monai.transforms import ResizeWithPadOrCrop
-
-    return np.asarray(ResizeWithPadOrCrop(size, constant_values=array.min())(array)).astype(array.dtype)
+    """(C, ...) cut, or padded with its least value, around its centre to (C, *size); either undoes the other."""
+    beyond = [int((side - wanted) / 2) for side, wanted in zip(array.shape[1:], size, strict=True)]
+    kept = tuple(slice(max(0, b), max(0, b) + wanted) for b, wanted in zip(beyond, size, strict=True))
+    cut = array[(slice(None), *kept)]
+    before = [max(0, -b) for b in beyond]
+    missing = [(b, wanted - side - b) for b, wanted, side in zip(before, size, cut.shape[1:], strict=True)]
+    return np.pad(cut, [(0, 0), *missing], constant_values=array.min())
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
