@@ -184,3 +184,14 @@ def test_pydicoms_own_files_are_read_or_refused_in_one_line(tmp_path):
         cohort.remarks["further copies of an image"]
     )
     assert files + sum(len(entry.locator.series.files) for entry in cohort.entries) == len(index.index_headers(root))
+
+
+def test_a_missing_decoder_is_named_with_its_package(tmp_path, monkeypatch):
+    for path in write_series(tmp_path / "ct", 1, 1):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(pydicom.uid.RLELossless)
+        dataset.save_as(path)
+    assert len(open_cohort(f"dicom:{tmp_path / 'ct'}", strict=False).entries) == 1
+    monkeypatch.setattr(type(pydicom.pixels.get_decoder(pydicom.uid.RLELossless)), "is_available", False)
+    with pytest.raises(InputError, match="syntax RLE Lossless; a decoder is missing: pip install pylibjpeg-libjpeg"):
+        open_cohort(f"dicom:{tmp_path / 'ct'}", strict=False)

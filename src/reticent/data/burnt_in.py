@@ -8,7 +8,7 @@ _HEIGHTS = (5, 60)  # pixels
 _MOST_HEIGHT = 0.12  # of the image
 _LEVELS = (0.9, 0.75, 0.6, 0.5)  # of the image's range, that letters are brighter than
 _MOST_STRAY = 0.25  # marks between and around letters, of the letters
-_MOST_FILLED = 0.85  # of the letters' boxes
+_MOST_FILLED = 0.85  # share of the letters' boxes
 _SIDE = 1024  # pixels; larger images are thinned out
 
 _Box = tuple[int, int, int, int]
@@ -75,7 +75,7 @@ def _follows(box: _Box, last: _Box) -> bool:
 
 
 def _clear(line: list[_Box], marks: np.ndarray) -> bool:
-    """Whether the letters stand on a ground that is clear of marks, and are no filled boxes."""
+    """Whether the letters stand on a ground that is clear of marks, and fill their boxes as letters do."""
     top, bottom = min(box[0] for box in line), max(box[1] for box in line)
     margin = (bottom - top) // 4
     around = marks[max(0, top - margin) : bottom + margin, max(0, line[0][2] - margin) : line[-1][3] + margin]

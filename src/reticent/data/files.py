@@ -19,8 +19,8 @@ from reticent.data.nifti import (
 )
 from reticent.errors import InputError
 
-_MOST_VOXELS, _MOST_MM = 0.1, 0.1
 READABLE_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES)
+_MOST_VOXELS, _MOST_MM = 0.1, 0.1
 
 
 def read_header(path: Path) -> tuple[tuple[int, ...], int]:
@@ -70,22 +70,27 @@ class FileReader:
 def mask_on_grid(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray | None:
     """The mask of a volume of this shape and affine (4, 4), both canonical; None if there is none.
 
-    Raises InputError if the mask's grid is another one: a voxel of the mask must lie within a tenth of a voxel, or
-    0.1 mm, of the volume's, at every corner.
+    Raises InputError if a mask of this shape lies elsewhere (`distance_of_grids`).
     """
     if path is None:
         return None
     if not is_nifti(path):
         return decode_image_mask(path)
     mask, own = decode_nifti_mask(path)
-    corners = np.array(list(product(*((0, side - 1) for side in shape))))
-    apart = np.linalg.norm(apply_affine(affine, corners) - apply_affine(own, corners), axis=1).max()
-    if mask.shape == shape and apart > max(_MOST_MM, _MOST_VOXELS * voxel_sizes(affine).min()):
+    apart = distance_of_grids(affine, own, shape)
+    if mask.shape == shape and apart > 0:
         raise InputError(
             f"{path}: the mask lies up to {apart:.3g} mm beside its image (another origin, direction or voxel size); "
             "export it in the geometry of the image"
         )
     return mask
+
+
+def distance_of_grids(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How far in mm two grids of this shape are apart, at most; 0 if within 0.1 mm or a tenth of a voxel."""
+    corners = np.array(list(product(*((0, side - 1) for side in shape))))
+    apart = np.linalg.norm(apply_affine(affine, corners) - apply_affine(other, corners), axis=1).max()
+    return float(apart) if apart > max(_MOST_MM, _MOST_VOXELS * voxel_sizes(affine).min()) else 0.0
 
 
 def _decode_mask(path: Path) -> np.ndarray:

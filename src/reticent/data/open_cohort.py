@@ -10,6 +10,7 @@ from reticent.data.folder import open_folder
 from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
 from reticent.data.medmnist import open_medmnist, open_npz
 from reticent.data.msd import open_msd
+from reticent.data.nnunet import is_nnunet, open_nnunet
 from reticent.data.phantom import open_phantom
 from reticent.data.units import with_record_subjects
 from reticent.data.validation import check_classes, check_splits, check_subjects
@@ -21,6 +22,7 @@ Progress = Callable[[str, int, int], None]
 _READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Cohort]], ...] = (
     (lambda uri: uri.startswith("phantom:"), open_phantom),
     (lambda uri: uri.endswith(".npz"), open_npz),
+    (is_nnunet, open_nnunet),
     (lambda uri: (Path(uri) / "dataset.json").is_file(), open_msd),
     (lambda uri: Path(uri).is_dir(), open_folder),
 )
