@@ -146,7 +146,8 @@ def _header(path: str, dataset: Dataset) -> Header | str:
 def _kind(dataset: Dataset) -> str:
     from pydicom.uid import UID
 
-    sop_class = UID(str(dataset.get("SOPClassUID", "")))
+    stored = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID", "")
+    sop_class = UID(str(dataset.get("SOPClassUID", stored)))
     return sop_class.name or _text(dataset, "Modality") or "of an unknown kind"
 
 

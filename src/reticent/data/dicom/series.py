@@ -84,7 +84,7 @@ def _parts(key: str, group: list[Header], rules: Rules) -> list[Series | Refused
     for number, part in enumerate(ordered, start=1):
         name = key if number == 1 else f"{key}#{number}"
         reason = _unfit(part, rules)
-        mixed = f"mixed series: {_differing(parts)} differ, {len(part)} of {len(group)} images here; "
+        mixed = f"mixed {_differing(parts)} in one series, {len(part)} of {len(group)} images here; "
         if reason is None and part[0].modality in FLAT:
             result.append(Series(name, part[0], ((part[0].path, None),), None))
             continue
