@@ -54,6 +54,7 @@ def test_a_dicom_tree_is_trained_on_and_predicted_in_one_command_each(reticent, 
     options = [*small, "--noise-multiplier", "1", "--image-size", "8", "--window", "0,4000", "--spacing", "1"]
     ended = reticent("train", hospital, *options, "--out", "run")
     assert ended.code == 0, ended.err
+    assert "Left out: 13: localiser (scout) (10); " in ended.out
     run = RunFolder.open(tmp_path / "work" / "run")
     assert run.study().cohort.window == (0.0, 4000.0)
     assert run.study().cohort.uri == hospital

@@ -1,5 +1,6 @@
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,14 @@ def test_an_interrupted_index_goes_on_and_only_changed_files_are_read_again(tree
     assert read == [paths[0]]
 
 
+def test_what_could_not_be_read_once_is_read_again(tmp_path, monkeypatch):
+    path = write_series(tmp_path / "ct", 1, 1)[0].name
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "read_header", lambda root, name: f"cannot be read (host is down): {name}")
+        assert index.index_headers(tmp_path / "ct")[path].startswith("cannot be read")
+    assert index.index_headers(tmp_path / "ct")[path].patient == "P001"
+
+
 def test_the_index_is_for_its_owner_alone_and_says_when_it_cannot_be_used(tree, tmp_path, monkeypatch):
     index.index_headers(tree)
     path = index.index_path(tree)
@@ -206,7 +215,8 @@ def test_each_of_pydicoms_own_files_is_decoded_or_refused_in_one_line():
 
 def test_a_real_series_lies_where_nibabel_says():
     """A head of 5 slices, by nibabel's own reading of each file."""
-    with pytest.warns(UserWarning, match="experimental"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls itself experimental
         from nibabel.nicom.dicomwrappers import wrapper_from_file
     folder = PYDICOM / "dicomdirtests" / "98892001" / "CT5N"
     cohort = open_cohort(f"dicom:{folder}", strict=False)

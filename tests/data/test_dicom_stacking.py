@@ -56,6 +56,7 @@ def test_uneven_sheared_and_shifted_stacks_are_told_apart():
         ([(0, 0.3 * z, z) for z in range(8)], r"sheared stack: tilted by 16.7 degrees"),
         ([(0, 5.0 * (z == 3), z) for z in range(8)], "shifted against each other"),
         (heights(5), "one slice only"),
+        (heights(0, 1, np.nan), "no numbers"),
     ):
         with pytest.raises(UnevenStackError, match=message):
             stack(positions, AXIAL, SPACING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,6 +204,14 @@ def command(
     if opened.classes:
         console.print(
             f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
+        )
+    if opened.left_out:
+        reasons = Counter(each.reason for each in opened.left_out).most_common(3)
+        listed = "; ".join(f"{reason} ({number})" for reason, number in reasons)
+        console.print(
+            f"Left out: {len(opened.left_out)}: {listed} … (`reticent data COHORT` lists all)",
+            highlight=False,
+            markup=False,
         )
     if not dry_run:
         finish(_start(study, opened, out, ledger))

@@ -99,13 +99,15 @@ def read_header(root: Path, path: str) -> Header | str:
     except InvalidDicomError:
         return NOT_DICOM
     except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
+        return f"{UNREACHABLE} ({error.strerror or error})"
     # A broken file raises whatever its bytes lead the parser to; it must not end the reading of all others.
     except Exception as error:
         return f"broken header ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
 
 
 NOT_DICOM = "no DICOM file"
+UNREACHABLE = "cannot be read"
+"""What the reason of a file begins with that may be read another time."""
 
 
 def _header(path: str, dataset: Dataset) -> Header | str:

@@ -12,13 +12,14 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from reticent.data.dicom.headers import Header, read_header
+from reticent.data.dicom.headers import UNREACHABLE, Header, read_header
 from reticent.errors import InputError
 
 Progress = Callable[[str, int, int], None]
 Found = Header | str
 _LAYOUT = 1
 _AT_ONCE = 8  # reading is slow where the archive is on a network
+_NEVER = (-1, -1)  # size and time of no file: it is read again next time
 _BATCH = 256  # files between two commits: what a kill may lose
 
 
@@ -26,8 +27,8 @@ def index_headers(root: Path, progress: Progress | None = None) -> dict[str, Fou
     """The header of every file below `root` by relative path, or why it is no image; hidden files are left out.
 
     Headers are kept in an index of the user's cache folder (`$RETICENT_CACHE`, else `$XDG_CACHE_HOME/reticent`),
-    readable by its owner only, in batches; a file is read again if its size or modification time changed. Raises
-    InputError if the index cannot be written.
+    readable by its owner only, in batches; a file is read again if its size or modification time changed, or if it
+    could not be read. Raises InputError if a folder cannot be read or the index cannot be written.
     """
     files = dict(_files(root))
     path = index_path(root)
@@ -64,7 +65,10 @@ def _up_to_date(
         warnings.simplefilter("ignore")
         for batch in _batches(stale):
             found = pool.map(lambda path: read_header(root, path), batch)
-            rows = [(path, *files[path], _to_text(header)) for path, header in zip(batch, found, strict=True)]
+            rows = [
+                (path, *(_NEVER if _unreachable(header) else files[path]), _to_text(header))
+                for path, header in zip(batch, found, strict=True)
+            ]
             with base:
                 base.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
             done += len(batch)
@@ -73,15 +77,23 @@ def _up_to_date(
     return {path: _from_text(text) for path, text in base.execute("SELECT path, header FROM file ORDER BY path")}
 
 
+def _unreachable(found: Found) -> bool:
+    return isinstance(found, str) and found.startswith(UNREACHABLE)
+
+
 def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Relative path, and size and modification time, of each file that is not hidden."""
-    for folder, names, files in os.walk(root):
+    """Relative path, and size and modification time, of each file that is not hidden; raises InputError."""
+    for folder, names, files in os.walk(root, onerror=_refuse):
         names[:] = sorted(name for name in names if not name.startswith((".", "__")))
         for name in sorted(files):
             path = Path(folder) / name
             if not name.startswith(".") and path.is_file():
                 status = path.stat()
                 yield path.relative_to(root).as_posix(), (status.st_size, status.st_mtime_ns)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions, or leave it out")
 
 
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:

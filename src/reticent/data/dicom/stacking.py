@@ -34,9 +34,12 @@ def stack(positions: Sequence[Sequence[float]], orientation: Sequence[float], sp
 
     Raises:
         UnevenStackError: fewer than two slices, two at the same place, a gap of whole slices, other uneven spacing, a
-            stack whose slices are shifted against each other (as by a tilted gantry), or directions that are no axes.
+            stack whose slices are shifted against each other (as by a tilted gantry), directions that are no axes, or
+            numbers that are not finite.
     """
     places = np.asarray(positions, float)
+    if not np.isfinite(places).all() or not np.isfinite([*orientation, *spacing]).all():
+        raise UnevenStackError("positions, directions or spacings that are no numbers")
     row, column = np.reshape(np.asarray(orientation, float), (2, 3))
     normal = np.cross(row, column)
     if not np.isclose([row @ row, column @ column], 1, atol=1e-2).all() or abs(row @ column) > 1e-2:
