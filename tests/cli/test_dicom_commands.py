@@ -1,6 +1,8 @@
 import csv
 import json
 
+import nibabel
+import numpy as np
 import pytest
 from dicom_tree import uid, voxels, write_labels, write_series
 
@@ -82,3 +84,20 @@ def test_bad_addresses_end_with_one_line(reticent, hospital, query, message):
     ended = reticent("train", address, "--noise-multiplier", "1")
     assert (ended.code, message in ended.err) == (2, True), ended.err
     assert ended.err.count("error:") == 1
+
+
+def test_masks_of_a_declared_spacing_are_written_on_the_grid_of_each_input(reticent, write_volumes, small, tmp_path):
+    manifest = write_volumes()
+    options = [*small, "--noise-multiplier", "1", "--spacing", "2", "--image-size", "8"]
+    ended = reticent("train", manifest, *options, "--out", "run")
+    assert ended.code == 0, ended.err
+    case = manifest.parent / "images" / "p.0.nii.gz"
+    ended = reticent("predict", "run", case)
+    assert ended.code == 0, ended.err
+    mask, image = nibabel.load("masks/p.0_mask.nii.gz"), nibabel.load(case)
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    # 12 rows of 2 mm are 12 of 2 mm, of which 8 fit; what was cut off is background.
+    assert not np.asarray(mask.dataobj)[:, [0, 1, 10, 11]].any()
+    ended = reticent("train", manifest, *small, "--noise-multiplier", "1", "--spacing", "2")
+    assert (ended.code, "--spacing cuts or pads images to --image-size: say both" in ended.err) == (2, True)
