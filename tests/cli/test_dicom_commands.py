@@ -75,6 +75,7 @@ def test_a_dicom_tree_is_trained_on_and_predicted_in_one_command_each(reticent, 
     [
         ("", "no labels; join a table"),
         ("?labels=gone.csv", "gone.csv: no such file"),
+        ("/gap?labels=LABELS", "none of its series can be used: missing slices: 1, the first behind 34.0 mm"),
         ("?labels=LABELS&kernel=B70f", "none of its series can be used: kernel 'STANDARD' does not fit B70f (11)"),
     ],
 )

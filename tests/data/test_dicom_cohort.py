@@ -38,6 +38,7 @@ def test_a_table_inside_the_folder_is_found_and_its_columns_are_named_as_in_a_ma
     cohort = open_cohort(str(clinic / "archive"), columns=columns, labels=["ill"])
     assert [(entry.split, entry.label) for entry in cohort.entries] == [("train", 1), ("train", 0), ("test", 0)]
     assert cohort.entries[1].attributes["grade"] == "2"
+    assert len(open_cohort(f"dicom:{clinic / 'archive'}?labels=none", strict=False).entries) == 5
     assert len(cohort.left_out) == 3  # two series of the patient without a row, and the table itself
 
 

@@ -125,6 +125,16 @@ def test_copies_of_an_instance_are_read_once(tmp_path):
     cohort = open_cohort(f"dicom:{tmp_path / 'tree'}", strict=False)
     assert cohort.shape(0) == (10, 8, 6)
     assert len(cohort.remarks["further copies of an image"]) == 6
+    assert cohort.remarks["copies under another PatientID"] == []
+
+
+def test_a_copy_under_another_patient_id_is_told(tmp_path):
+    write_series(tmp_path / "tree" / "a", 1, 1)
+    write_series(tmp_path / "tree" / "b", 1, 1, PatientID="P002")
+    cohort = open_cohort(f"dicom:{tmp_path / 'tree'}", strict=False)
+    assert [entry.subject for entry in cohort.entries] == ["P001"]
+    assert len(cohort.remarks["copies under another PatientID"]) == 6
+    assert "P002, read as P001's" in cohort.remarks["copies under another PatientID"][0]
 
 
 def test_an_interrupted_index_goes_on_and_only_changed_files_are_read_again(tree, monkeypatch):

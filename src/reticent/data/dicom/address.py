@@ -65,7 +65,8 @@ def is_dicom(uri: str) -> bool:
 def parse_address(uri: str) -> tuple[Path, Rules]:
     """The folder and the rules of `dicom:FOLDER?rule=value&…`, or of a folder alone.
 
-    Without a `labels` or `subjects` rule, the folder's own labels.csv and subjects.csv are taken, if there are any.
+    Without a `labels` or `subjects` rule, the folder's own labels.csv and subjects.csv are taken, if there are any; the
+    value "none" takes none.
     Raises InputError for a folder that is none, an unknown rule or a value that does not fit.
     """
     path, _, query = uri.removeprefix(SCHEME).partition("?") if uri.startswith(SCHEME) else (uri, "", "")
@@ -83,10 +84,10 @@ def parse_address(uri: str) -> tuple[Path, Rules]:
             raise InputError(f"{uri}: {name}={unquote(value)}: {error}") from None
     for name in _PATHS:
         own = root / f"{name}.csv"
-        if name in given and not given[name].is_file():
-            raise InputError(f"{uri}: {name}={given[name]}: no such file; correct the path")
-        if name not in given and own.is_file():
-            given[name] = own
+        if name not in given:
+            given[name] = own if own.is_file() else None
+        elif given[name] is not None and not given[name].is_file():
+            raise InputError(f"{uri}: {name}={given[name]}: no such file; correct the path, or say {name}=none")
     return root, Rules(**given)
 
 
@@ -99,7 +100,7 @@ def absolute_address(uri: str) -> str:
     for part in query.split("&") if found else ():
         name, _, value = part.partition("=")
         absolute = quote(str(Path(unquote(value)).absolute()), safe="/:\\")
-        parts.append(f"{name}={absolute}" if name in _PATHS and value else part)
+        parts.append(f"{name}={absolute}" if name in _PATHS and value not in ("", "none") else part)
     return f"{SCHEME}{quote(str(Path(unquote(path)).absolute()), safe='/:')}{found}{'&'.join(parts)}"
 
 
@@ -109,6 +110,10 @@ def _has_mark(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+def _table(text: str) -> Path | None:
+    return None if text == "none" else Path(text)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -142,8 +147,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "labels": Path,
-    "subjects": Path,
+    "labels": _table,
+    "subjects": _table,
     "modality": str.upper,
     "description": _pattern,
     "exclude": _pattern,

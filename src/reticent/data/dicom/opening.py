@@ -75,9 +75,8 @@ def open_dicom(
     counted = ", ".join(f"{name} ({n})" for name, n in modalities)
     if strict and len(modalities) > 1:
         raise InputError(f"{uri}: several modalities: {counted}; choose one: dicom:{root}?modality={modalities[0][0]}")
-    remarks = personal_remarks(headers)
+    remarks = personal_remarks(headers, copies)
     remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
-    remarks["further copies of an image"] = [header.path for header in copies]
     if labelled is not None:
         remarks[f"rows of {labelled.joined.path.name} without images"] = without_images
     return _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)

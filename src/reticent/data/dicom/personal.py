@@ -8,11 +8,12 @@ from reticent.data.dicom.headers import Header
 Remarks = dict[str, list[str]]
 
 
-def personal_remarks(headers: Sequence[Header]) -> Remarks:
+def personal_remarks(headers: Sequence[Header], copies: Sequence[Header]) -> Remarks:
     """Identifying attributes that hold values, declared burnt-in text, and identifiers that seem shared or double.
 
-    Values are not told, but for PatientIDs and paths.
+    `copies` are further files of images among `headers`. Values are not told, but for PatientIDs and paths.
     """
+    owners = {header.sop_uid: header.patient for header in headers}
     counts = Counter(keyword for header in headers for keyword in header.identifying)
     people, identifiers = defaultdict(set), defaultdict(set)
     for header in headers:
@@ -33,5 +34,11 @@ def personal_remarks(headers: Sequence[Header]) -> Remarks:
             f"{', '.join(sorted(each))} (one person? give them one subject with subjects=FILE)"
             for each in identifiers.values()
             if len(each) > 1
+        ],
+        "further copies of an image": [header.path for header in copies],
+        "copies under another PatientID": [
+            f"{header.path}: {header.patient or 'none'}, read as {owners[header.sop_uid] or 'none'}'s"
+            for header in copies
+            if header.patient != owners[header.sop_uid]
         ],
     }

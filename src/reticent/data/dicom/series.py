@@ -101,7 +101,8 @@ _LIKENESS = ("orientation", "size", "pixel spacing", "kernel", "echo time", "b-v
 def _plane(header: Header, planes: list[tuple[float, ...]]) -> int:
     """The number of the image's orientation among those seen, to which it is added if it is new."""
     for number, plane in enumerate(planes):
-        if len(plane) == len(header.orientation) and np.allclose(plane, header.orientation, atol=_SAME_PLANE):
+        pairs = zip(plane, header.orientation, strict=False)
+        if len(plane) == len(header.orientation) and all(abs(a - b) <= _SAME_PLANE for a, b in pairs):
             return number
     planes.append(header.orientation)
     return len(planes) - 1
