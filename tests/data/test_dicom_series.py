@@ -119,6 +119,17 @@ def test_mixed_kernels_become_series_of_their_own_and_the_declared_one_is_taken(
         assert cohort.load(0).inputs["image"].sum() == (voxels(number) - 1024.0).sum()
 
 
+@pytest.mark.parametrize("keyword", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+def test_phases_at_the_same_places_become_series_of_their_own(tmp_path, keyword):
+    for number in (1, 2):
+        same = {"SeriesInstanceUID": uid(1, 1), "volume": voxels(number), keyword: number}
+        write_series(tmp_path / "tree" / str(number), 1, number, **same)
+    cohort = open_cohort(f"dicom:{tmp_path / 'tree'}?per=series", strict=False)
+    assert [entry.key for entry in cohort.entries] == [uid(1, 1), f"{uid(1, 1)}#2"]
+    for i in (0, 1):
+        assert cohort.load(i).inputs["image"].sum() == (voxels(i + 1) - 1024.0).sum()
+
+
 def test_copies_of_an_instance_are_read_once(tmp_path):
     write_series(tmp_path / "tree" / "a", 1, 1)
     shutil.copytree(tmp_path / "tree" / "a", tmp_path / "tree" / "b")

@@ -25,6 +25,7 @@ _TEXTS = {
     "sop_uid": "SOPInstanceUID", "study": "StudyInstanceUID", "series": "SeriesInstanceUID", "patient": "PatientID",
     "accession": "AccessionNumber", "modality": "Modality", "description": "SeriesDescription",
     "kernel": "ConvolutionKernel", "series_number": "SeriesNumber", "photometric": "PhotometricInterpretation",
+    "acquisition": "AcquisitionNumber", "time_point": "TemporalPositionIdentifier",
     "frame_of_reference": "FrameOfReferenceUID", "sex": "PatientSex", "age": "PatientAge",
     "burned_in": "BurnedInAnnotation",
 }  # fmt: skip
@@ -58,6 +59,8 @@ class Header:
     kernel: str
     series_number: str
     photometric: str
+    acquisition: str
+    time_point: str
     frame_of_reference: str
     sex: str
     age: str

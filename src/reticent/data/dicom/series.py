@@ -79,7 +79,9 @@ def _parts(key: str, group: list[Header], rules: Rules) -> list[Series | Refused
     planes: list[tuple[float, ...]] = []
     for header in group:
         parts[(_plane(header, planes), *_likeness(header))].append(header)
-    ordered = sorted(parts.values(), key=lambda part: (-len(part), part[0].path))
+    ordered = sorted(
+        (phase for part in parts.values() for phase in _phases(part)), key=lambda part: (-len(part), part[0].path)
+    )
     result: list[Series | Refused] = []
     for number, part in enumerate(ordered, start=1):
         name = key if number == 1 else f"{key}#{number}"
@@ -91,11 +93,24 @@ def _parts(key: str, group: list[Header], rules: Rules) -> list[Series | Refused
         try:
             result.append(_volume(name, part, rules) if reason is None else Refused(name, part[0], len(part), reason))
         except UnevenStackError as error:
-            result.append(Refused(name, part[0], len(part), mixed * (len(ordered) > 1) + str(error)))
+            result.append(Refused(name, part[0], len(part), mixed * (len(parts) > 1) + str(error)))
     return result
 
 
 _LIKENESS = ("orientation", "size", "pixel spacing", "kernel", "echo time", "b-value", "frame of reference", "type")
+
+
+def _phases(part: list[Header]) -> list[list[Header]]:
+    """Images that lie at the same places, as those of several time points or acquisitions, taken apart by these."""
+    if len({header.positions for header in part}) == len(part):
+        return [part]
+    for of in (lambda header: header.time_point, lambda header: header.acquisition):
+        phases: defaultdict[str, list[Header]] = defaultdict(list)
+        for header in part:
+            phases[of(header)].append(header)
+        if all(len({header.positions for header in phase}) == len(phase) for phase in phases.values()):
+            return list(phases.values())
+    return [part]
 
 
 def _plane(header: Header, planes: list[tuple[float, ...]]) -> int:
