@@ -7,9 +7,10 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def site_ledger(tmp_path, monkeypatch):
-    """Every test has a site ledger of its own."""
+    """Every test has a site ledger and a cache of its own."""
     path = tmp_path / "site" / "ledger.sqlite"
     monkeypatch.setenv("RETICENT_LEDGER", str(path))
+    monkeypatch.setenv("RETICENT_CACHE", str(tmp_path / "site" / "cache"))
     return path
 
 

@@ -80,3 +80,20 @@ def test_a_faulty_description_or_a_missing_file_is_named(make_msd):
         (folder / "dataset.json").write_text(json.dumps(description | change))
         with pytest.raises(InputError, match=message):
             open_cohort(str(folder))
+
+
+def test_a_mask_beside_its_image_and_a_volume_of_one_slice_are_named(make_msd, save_volume):
+    shapes = ((5, 6, 7), (5, 6, 7), (5, 6, 1))
+    folder = make_msd(*[(volume(i, shape), np.ones(shape, np.uint8)) for i, shape in enumerate(shapes)])
+    shifted = np.eye(4)
+    shifted[2, 3] = 0.5
+    save_volume(folder / "labelsTr" / "case_0.nii.gz", np.ones((5, 6, 7), np.uint8), shifted)
+    flipped = np.diag([-1.0, 1, 1, 1])
+    flipped[0, 3] = 4
+    save_volume(folder / "labelsTr" / "case_1.nii.gz", np.ones((5, 6, 7), np.uint8), flipped)
+    cohort = open_cohort(str(folder))
+    with pytest.raises(InputError, match=r"case_0.nii.gz: the mask lies up to 0.5 mm beside its image .*; export it"):
+        cohort.load(0)
+    assert cohort.load(1).targets["mask"].all()  # stored the other way round, on the same grid
+    with pytest.raises(InputError, match=r"case_2.nii.gz: one slice only \(5 x 6 x 1\); a volume needs two"):
+        cohort.load(2)

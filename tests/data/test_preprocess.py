@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from reticent.data import Preprocessing, Record
+from reticent.data import Preprocessing, Record, parse_window
 from reticent.data.preprocess import resize_image
 from reticent.errors import InputError
 
@@ -89,3 +91,43 @@ def test_a_record_is_preprocessed_by_its_own_pixels_alone():
     alone = applied(Preprocessing((4, 4)), images[0])
     applied(Preprocessing((4, 4)), images[1] * 1000)
     np.testing.assert_array_equal(applied(Preprocessing((4, 4)), images[0]), alone)
+
+
+def test_a_declared_window_clips_and_scales_and_nothing_else_does():
+    image = np.array([[[-1000.0, -300.0, 50.0, 249.0, 251.0, 3000.0]]], np.float32)
+    out = applied(Preprocessing(window=(50.0, 400.0)), image)
+    fractions = np.clip((image + 150) / 400, 0, 1)
+    np.testing.assert_allclose(out, (fractions - 0.5) / 0.25, atol=1e-6)
+
+
+def test_a_declared_spacing_keeps_sizes_in_mm_and_cuts_or_pads_around_the_centre():
+    """A block of 20 x 20 x 24 mm in voxels of 1 x 2 x 4 mm has 10 x 10 x 12 voxels of 2 mm, and stays in the centre."""
+    image = np.full((1, 60, 40, 20), -5.0, np.float32)
+    image[:, 20:40, 15:25, 7:13] = 7
+    mask = (image[0] > 0).astype(np.int64)
+    made = replace(record(image, mask), spacing=(1.0, 2.0, 4.0))
+    for side in (16, 17, 50, 51):
+        size = (side, side, side)
+        preprocessing = Preprocessing(size, spacing=(2.0,))
+        out = preprocessing.apply(made)
+        prepared = out.targets["mask"]
+        assert prepared.shape == out.inputs["image"].shape[1:] == size
+        assert [np.ptp(places) + 1 for places in prepared.nonzero()] == pytest.approx([10, 10, 12], abs=1)
+        assert [places.mean() for places in prepared.nonzero()] == pytest.approx([(side - 1) / 2] * 3, abs=1)
+        np.testing.assert_array_equal(preprocessing.restore(prepared, mask.shape, made.spacing), mask)
+
+
+def test_a_spacing_that_cannot_be_had_is_refused():
+    image = np.zeros((1, 6, 6), np.float32)
+    with pytest.raises(InputError, match="s: the file tells no pixel or voxel size; leave out --spacing"):
+        applied(Preprocessing((4, 4), spacing=(1.0,)), image)
+    with pytest.raises(InputError, match="--spacing has 3 numbers, but the images have 2 dimensions"):
+        Preprocessing((4, 4), spacing=(1.0, 1.0, 1.0)).apply(replace(record(image), spacing=(1.0, 1.0)))
+
+
+def test_usual_windows_go_by_name_and_wrong_ones_are_refused():
+    assert parse_window("lung") == (-600, 1500)
+    assert parse_window("-50,80.5") == (-50, 80.5)
+    for text, message in (("lungs", "CENTRE,WIDTH or one of abdomen"), ("1", "CENTRE,WIDTH"), ("1,0", "above 0")):
+        with pytest.raises(InputError, match=message):
+            parse_window(text)

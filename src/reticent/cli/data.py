@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from reticent.cli.console import console, print_json, progress
 from reticent.cli.train_options import study_values
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
-    from reticent.data import Cohort, CohortSummary
+    from reticent.data import Cohort, CohortSummary, LeftOut
 
 
 def command(
@@ -22,6 +23,9 @@ def command(
     column: Annotated[list[str] | None, typer.Option(help="Column of a manifest, as subject=patient_id.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow fetching a MedMNIST set.")] = False,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, whose key draws the splits.")] = None,
+    left_out: Annotated[
+        Path | None, typer.Option(help="CSV file to write: what is no record of the cohort, and why.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Inspect a cohort: subjects, shapes, labels, missing values, subjects and exact duplicates across splits.
@@ -35,14 +39,20 @@ def command(
         raise InputError(f"--unit {unit}: say subject or record")
     values, _ = study_values(cohort, {"column": column, "label": label})
     options = values["cohort"]
-    opened = open_cohort(
-        options["uri"],
-        columns=options.get("columns"),
-        labels=options.get("labels"),
-        unit=unit,  # type: ignore[arg-type]
-        download=download,
-        strict=False,
-    )
+    if left_out is not None and (left_out.exists() or not left_out.parent.is_dir()):
+        raise InputError(f"{left_out}: exists already, or its folder does not; choose another --left-out")
+    with progress() as advance:
+        opened = open_cohort(
+            options["uri"],
+            columns=options.get("columns"),
+            labels=options.get("labels"),
+            unit=unit,  # type: ignore[arg-type]
+            download=download,
+            strict=False,
+            progress=advance,
+        )
+    if left_out is not None:
+        _write_left_out(opened, left_out)
     if all(entry.split is not None for entry in opened.entries):
         splits = [str(entry.split) for entry in opened.entries]
     elif any(entry.subject is None for entry in opened.entries):
@@ -95,6 +105,41 @@ def _print(cohort: Cohort, summary: CohortSummary, unit: str) -> None:
     _problems("subjects in more than one split", [f"{s}: {', '.join(i)}" for s, i in summary.overlapping.items()])
     _problems("identical images in different splits", [" = ".join(keys) for keys in summary.duplicates])
     _problems("unreadable", [reason for _, reason in summary.unreadable])
+    _problems("text suspected in the pixels", list(summary.text_suspected))
+    for title, lines in summary.remarks.items():
+        _problems(title, list(lines))
+    _print_left_out(summary)
+
+
+def _print_left_out(summary: CohortSummary) -> None:
+    from rich.table import Table
+
+    if not summary.left_out:
+        return
+    found: dict[str, list[LeftOut]] = {}
+    for each in summary.left_out:
+        found.setdefault(each.reason, []).append(each)
+    table = Table("reason", "number", "first", title="Left out (--left-out FILE.csv lists all)", title_justify="left")
+    for reason, group in sorted(found.items(), key=lambda item: -len(item[1])):
+        first = group[0]
+        table.add_row(escape(reason), f"{len(group):,}", escape(first.details.get("first file", first.key)))
+    console.print(table)
+
+
+def _write_left_out(cohort: Cohort, path: Path) -> None:
+    import csv
+    import io
+
+    from reticent.records import write_text
+
+    names = list(dict.fromkeys(name for each in cohort.left_out for name in each.details))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["record", "reason", *names])
+    writer.writerows(
+        [each.key, each.reason, *(each.details.get(name, "") for name in names)] for each in cohort.left_out
+    )
+    write_text(path, text.getvalue())
 
 
 def _problems(title: str, lines: list[str]) -> None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     files: Annotated[
-        list[str], typer.Argument(help="Images, NIfTI volumes, folders of them, a manifest or a MedMNIST set.")
+        list[str],
+        typer.Argument(
+            help="Images, NIfTI volumes, folders of them, a manifest; to classify also dicom:FOLDER or a MedMNIST set."
+        ),
     ],
     column: Annotated[
         list[str] | None, typer.Option(help="File column of a manifest, as file=NAME (default: as in training).")
@@ -50,9 +53,9 @@ def command(
     if out is not None and not out.parent.is_dir():
         raise InputError(f"{out}: no folder {out.parent}; make it, or choose another --out")
     rows = [
-        {"file": name, **predictor.probabilities(inputs)}
+        {"file": name, **predictor.probabilities(inputs, spacing)}
         for address in files
-        for name, inputs in _records(predictor, address, columns)
+        for name, inputs, spacing in _records(predictor, address, columns)
     ]
     _write_rows(rows, out)
     if out is not None:
@@ -61,16 +64,24 @@ def command(
 
 def _records(
     predictor: Predictor, address: str, columns: Mapping[str, str]
-) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
+) -> Iterator[tuple[str, Mapping[str, np.ndarray], tuple[float, ...] | None]]:
     from reticent.data import image_files, open_cohort, read_image
 
-    if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")):
+    if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:", "dicom:")):
         cohort = open_cohort(address, unit="record", strict=False, hashed=False)
         for i, entry in enumerate(cohort.entries):
-            yield entry.key, cohort.load(i).inputs
+            record = cohort.load(i)
+            yield entry.key, record.inputs, record.spacing
     else:
         for name, path in image_files(address, columns):
-            yield name, {predictor.input_name: read_image(path)[0]}
+            image, affine = read_image(path)
+            yield name, {predictor.input_name: image}, _spacing(affine)
+
+
+def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:
+    from nibabel.affines import voxel_sizes
+
+    return None if affine is None else tuple(float(size) for size in voxel_sizes(affine))
 
 
 def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
@@ -87,8 +98,8 @@ def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
     for path, target in zip(files, targets, strict=True):
-        image, _ = read_image(path)
-        write_mask(target, predictor.mask({predictor.input_name: image}), path)
+        image, affine = read_image(path)
+        write_mask(target, predictor.mask({predictor.input_name: image}, _spacing(affine)), path)
         console.print(f"{path} -> {target}", highlight=False, soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +27,8 @@ def command(
     cohort: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of class folders, manifest (CSV, Parquet), MedMNIST .npz or medmnist:NAME, MSD folder, "
-            "phantom:chest, or a study.toml to repeat.",
+            help="Folder of class folders, manifest (CSV, Parquet), folder of DICOM files (dicom:FOLDER?rule=value), "
+            "MSD or nnU-Net folder, MedMNIST .npz or medmnist:NAME, phantom:chest, or a study.toml to repeat.",
             show_default=False,
         ),
     ] = None,
@@ -103,6 +104,14 @@ def command(
         ),
     ] = None,
     grey: Annotated[bool, Option("--grey", help="Colour to grey.", rich_help_panel=_COHORT)] = False,
+    spacing: Annotated[
+        str | None,
+        Option(help="Voxels of this size in mm, as 1.5 or 1x1x3, cut or padded to size.", rich_help_panel=_COHORT),
+    ] = None,
+    window: Annotated[
+        str | None,
+        Option(help="Of CT: lung, bone, soft-tissue … or CENTRE,WIDTH; becomes 0 to 1.", rich_help_panel=_COHORT),
+    ] = None,
     download: Annotated[
         bool, Option("--download", help="Allow fetching a MedMNIST set.", rich_help_panel=_COHORT)
     ] = False,
@@ -196,6 +205,14 @@ def command(
         console.print(
             f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
         )
+    if opened.left_out:
+        reasons = Counter(each.reason for each in opened.left_out).most_common(3)
+        listed = "; ".join(f"{reason} ({number})" for reason, number in reasons)
+        console.print(
+            f"Left out: {len(opened.left_out)}: {listed} … (`reticent data COHORT` lists all)",
+            highlight=False,
+            markup=False,
+        )
     if not dry_run:
         finish(_start(study, opened, out, ledger))
     elif own_rank() == 0:
@@ -232,14 +249,16 @@ def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
     from reticent.data import open_cohort
 
     options = study.cohort
-    return open_cohort(
-        options.uri,
-        columns=options.columns,
-        labels=options.labels,
-        unit=options.unit,
-        download=download,
-        hashed=hashed,
-    )
+    with progress() as advance:
+        return open_cohort(
+            options.uri,
+            columns=options.columns,
+            labels=options.labels,
+            unit=options.unit,
+            download=download,
+            hashed=hashed,
+            progress=advance,
+        )
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:

@@ -15,6 +15,8 @@ _PLACES = {
     "image_size": ("cohort", "image_size"),
     "normalise": ("cohort", "normalise"),
     "grey": ("cohort", "grey"),
+    "spacing": ("cohort", "spacing"),
+    "window": ("cohort", "window"),
     **{
         name: ("privacy", name)
         for name in (
@@ -41,11 +43,11 @@ _PLACES = {
 
 def study_values(cohort: str, flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Nested study values from a cohort or a study file and the flags that were given; and the source's name."""
+    from reticent.data import absolute_address
     from reticent.records import put_over
 
     from_file = cohort.endswith(".toml")
-    uri = str(Path(cohort).absolute()) if Path(cohort).exists() else cohort
-    values = file_values(Path(cohort)) if from_file else {"cohort": {"uri": uri}}
+    values = file_values(Path(cohort)) if from_file else {"cohort": {"uri": absolute_address(cohort)}}
     changes: dict[str, dict[str, Any]] = {}
     for name, value in given_flags(flags).items():
         section, key = _PLACES[name]
@@ -74,6 +76,12 @@ def file_values(path: Path) -> dict[str, Any]:
 def _parse(name: str, value: Any) -> Any:
     if name == "image_size":
         return tuple(_number(name, part, int) for part in value.lower().split("x"))
+    if name == "spacing":
+        return tuple(_number(name, part, float) for part in value.lower().split("x"))
+    if name == "window":
+        from reticent.data import parse_window
+
+        return parse_window(value)
     if name == "class_weights" and value not in ("none", "counted"):
         return tuple(_number(name, part, float) for part in value.split(","))
     if name in ("column", "model_argument"):

@@ -1,7 +1,8 @@
 """Data: cohorts of subjects and their records, from image files, tables and archives; splits by subject."""
 
 from reticent.data.cache import DecodedCache
-from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, Record, Role, Task
+from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
+from reticent.data.dicom import absolute_address
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
@@ -10,6 +11,7 @@ from reticent.data.open_cohort import open_cohort
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.splits import assign_splits
+from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
     "SPLIT_ROLES",
@@ -17,16 +19,20 @@ __all__ = [
     "CohortSummary",
     "DecodedCache",
     "Entry",
+    "LeftOut",
     "Preprocessing",
     "Record",
     "Role",
     "SplitSummary",
     "Task",
+    "WINDOWS",
+    "absolute_address",
     "assign_splits",
     "image_files",
     "manifest_name",
     "inspect_cohort",
     "open_cohort",
+    "parse_window",
     "read_image",
     "read_pool",
     "write_mask",

@@ -1,7 +1,7 @@
 """The one value type of all cohorts: entries known without pixels, and records decoded on demand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -42,6 +42,17 @@ class Record:
     inputs: Mapping[str, np.ndarray]
     targets: Mapping[str, np.ndarray]
     attributes: Mapping[str, str]
+    spacing: tuple[float, ...] | None = None
+    """Size of a pixel or voxel along each spatial axis in mm, where the file tells."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something at a cohort's address that is no record of it, and why; `details` are for a table."""
+
+    key: str
+    reason: str
+    details: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,9 @@ class Reader(Protocol):
     def shape(self, locator: Any) -> tuple[int, ...]:
         """Spatial shape, from the header only."""
 
+    def spacing(self, locator: Any) -> tuple[float, ...] | None:
+        """Size of a pixel or voxel along each decoded axis in mm, from the header; None where it tells none."""
+
     def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Channel-first float32 inputs (8-bit image formats scaled to [0, 1]) and the int64 mask, if there is one."""
 
@@ -82,6 +96,8 @@ class Cohort:
 
     `classes` names the classes, the labels of a multi-label task, or the mask labels with the background first;
     `channels` gives the number of channels of each input; `ndim` is the number of spatial dimensions, 2 or 3.
+    `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
+    `subject_remedy` says where subjects come from.
     """
 
     uri: str
@@ -95,6 +111,9 @@ class Cohort:
     reader: Reader
     citation: str | None = None
     licence: str | None = None
+    left_out: Sequence[LeftOut] = ()
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    subject_remedy: str = "name the column that tells patients apart"
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Spatial shape of record `i`, from its header."""
@@ -111,8 +130,8 @@ class Cohort:
     def load(self, i: int) -> Record:
         """Decode record `i`.
 
-        Raises InputError naming the file if it is unreadable or truncated, holds NaN or infinite values, or if its
-        channels or mask do not fit.
+        Raises InputError naming the file if it is unreadable or truncated, holds NaN or infinite values, is a volume of
+        one slice, or if its channels or mask do not fit.
         """
         entry = self.entries[i]
         inputs, mask = self.reader.decode(entry.locator)
@@ -122,9 +141,15 @@ class Cohort:
                     f"{entry.key}: {len(array)} channels, but the cohort's first record has {self.channels[name]}; "
                     "convert it or leave it out"
                 )
+            if array.ndim == 4 and min(array.shape[1:]) < 2:
+                raise InputError(
+                    f"{entry.key}: one slice only ({' x '.join(map(str, array.shape[1:]))}); a volume needs two: leave "
+                    "it out, or store a flat image as PNG"
+                )
             if not np.isfinite(array).all():
                 raise InputError(f"{entry.key}: the image holds NaN or infinite values; repair it or leave it out")
-        return Record(entry.subject or entry.key, inputs, self._targets(entry, inputs, mask), entry.attributes)
+        targets, spacing = self._targets(entry, inputs, mask), self.reader.spacing(entry.locator)
+        return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)
 
     def _targets(self, entry: Entry, inputs: dict[str, np.ndarray], mask: np.ndarray | None) -> dict[str, np.ndarray]:
         if self.task != "segmentation":

@@ -16,6 +16,8 @@ def open_folder(uri: str) -> Cohort:
     root = Path(uri)
     for manifest in sorted(root.glob("manifest.*")):
         raise InputError(f"{root}: holds {manifest.name}; name that file instead of its folder")
+    for description in sorted(root.glob("*/dataset.json")):
+        raise InputError(f"{root}: holds data sets (as {description.parent.name}); name one of these folders")
     splits = _split_folders(root)
     folders = [
         (split, folder) for split, top in splits for folder in ([top] if split == "unlabelled" else _folders(top))

@@ -7,7 +7,8 @@ from statistics import median
 
 import numpy as np
 
-from reticent.data.cohort import Cohort, Record
+from reticent.data.burnt_in import text_suspected
+from reticent.data.cohort import Cohort, LeftOut, Record
 from reticent.data.validation import subjects_in_several_splits
 from reticent.errors import InputError
 
@@ -28,6 +29,8 @@ class CohortSummary:
     `subjects` is None where there are none; `records_per_subject` is (min, median, max). `missing` counts the records
     without a value for each attribute, `overlapping` maps a subject to its several splits, `duplicates` lists the keys
     of identical images that lie in more than one split, and `unreadable` pairs a key with what is wrong.
+    `text_suspected` lists the keys of images that seem to show text (`text_suspected`); `left_out` and `remarks` are
+    the cohort's.
     """
 
     records: int
@@ -39,6 +42,9 @@ class CohortSummary:
     overlapping: Mapping[str, tuple[str, ...]]
     duplicates: Sequence[tuple[str, ...]]
     unreadable: Sequence[tuple[str, str]]
+    text_suspected: Sequence[str]
+    left_out: Sequence[LeftOut]
+    remarks: Mapping[str, Sequence[str]]
 
 
 def inspect_cohort(
@@ -52,13 +58,15 @@ def inspect_cohort(
     shapes: Counter[tuple[int, ...]] = Counter()
     same: defaultdict[bytes, list[int]] = defaultdict(list)
     labels: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    unreadable = []
+    unreadable, with_text = [], []
     for i, (entry, split) in enumerate(zip(entries, splits, strict=True)):
         try:
             same[cohort.digest(i)].append(i)
             record = cohort.load(i)
             shapes[next(iter(record.inputs.values())).shape[1:]] += 1
             labels[split].update(_shown(record, cohort.classes))
+            if any(text_suspected(image) for image in record.inputs.values()):
+                with_text.append(entry.key)
         except InputError as error:
             unreadable.append((entry.key, str(error)))
         if progress is not None:
@@ -78,6 +86,9 @@ def inspect_cohort(
             tuple(entries[i].key for i in group) for group in same.values() if len({splits[i] for i in group}) > 1
         ],
         unreadable=unreadable,
+        text_suspected=with_text,
+        left_out=cohort.left_out,
+        remarks=cohort.remarks,
     )
 
 

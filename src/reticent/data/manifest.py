@@ -30,7 +30,7 @@ _MOST_CANDIDATE_VALUES = 20
 
 
 @dataclass(frozen=True)
-class _Roles:
+class Roles:
     """The manifest's column for each role; one label column makes a single-label task, several a multi-label one."""
 
     file: str
@@ -50,10 +50,10 @@ def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -
     """
     path = Path(uri)
     table = read_table(path)
-    roles = _roles(path, table, columns, labels)
+    roles = find_roles(path, table, columns, labels)
     splits = find_splits(path, table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
-    task, classes, row_labels = _labels(path, table, roles, unlabelled)
+    task, classes, row_labels = read_labels(path, table, roles, unlabelled)
     locators = _locators(path, table, roles, unlabelled)
     used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels}
     names = {column: role for role, column in columns.items() if role not in _ALIASES}
@@ -125,7 +125,8 @@ def texts(table: "pandas.DataFrame", column: str) -> list[str | None]:
     return [value if isinstance(value, str) else None for value in table[column]]
 
 
-def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], labels: Sequence[str]) -> _Roles:
+def find_roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], labels: Sequence[str]) -> Roles:
+    """The column of each role, as named or by its usual name; raises InputError if one is unclear."""
     present = [str(name) for name in table.columns]
     for role in columns:
         if role not in _ALIASES and (meant := get_close_matches(role, _ALIASES, 1)):
@@ -149,7 +150,7 @@ def _roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], la
             raise InputError(
                 f"{path}: the column {label} cannot be the label; it tells files, subjects or splits apart"
             )
-    return _Roles(file, subject, split, mask, asked)
+    return Roles(file, subject, split, mask, asked)
 
 
 def find_file_column(path: Path, present: Sequence[str], columns: Mapping[str, str]) -> str:
@@ -200,9 +201,10 @@ def find_splits(path: Path, table: "pandas.DataFrame", column: str | None) -> li
     return splits
 
 
-def _labels(
-    path: Path, table: "pandas.DataFrame", roles: _Roles, unlabelled: list[bool]
+def read_labels(
+    path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: list[bool]
 ) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[int, ...] | None]]:
+    """Task, classes and the label of each row; raises InputError with the row for one that does not fit."""
     if roles.mask is not None:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:
@@ -213,7 +215,7 @@ def _labels(
     return ("binary" if len(classes) == 2 else "multi-class"), classes, labels
 
 
-def _locators(path: Path, table: "pandas.DataFrame", roles: _Roles, unlabelled: list[bool]) -> list[FileLocator]:
+def _locators(path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: list[bool]) -> list[FileLocator]:
     files = texts(table, roles.file)
     masks = [None] * len(table) if roles.mask is None else texts(table, roles.mask)
     locators: list[FileLocator] = []

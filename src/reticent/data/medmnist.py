@@ -31,6 +31,9 @@ class NpzReader:
     def shape(self, locator: tuple[str, int]) -> tuple[int, ...]:
         return self.shapes[locator[0]]
 
+    def spacing(self, locator: tuple[str, int]) -> None:
+        return None
+
     def decode(self, locator: tuple[str, int]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         row = self._row(locator).astype(np.float32) / 255
         return {"image": np.ascontiguousarray(np.moveaxis(row, -1, 0)) if self.colour_last else row[None]}, None

@@ -6,6 +6,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
@@ -30,6 +31,13 @@ def read_nifti_header(path: Path) -> tuple[tuple[int, ...], int]:
     return shape, int(image.shape[3]) if len(image.shape) == 4 else 1
 
 
+def read_nifti_spacing(path: Path) -> tuple[float, ...]:
+    """Voxel size in mm along the canonical axes, from the header; raises InputError."""
+    image = _open(path)
+    order = np.argsort(io_orientation(image.affine)[:, 0])
+    return tuple(float(size) for size in voxel_sizes(image.affine)[order])
+
+
 def decode_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The volume as float32 (C, X, Y, Z) and its canonical affine (4, 4); a fourth stored axis is the channel.
 
@@ -45,15 +53,19 @@ def decode_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(channel_first), affine
 
 
-def decode_nifti_mask(path: Path) -> np.ndarray:
-    """The mask as int64 (X, Y, Z) in canonical orientation; raises InputError if unreadable or not of whole numbers."""
+def decode_nifti_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The mask as int64 (X, Y, Z) in canonical orientation, and its affine (4, 4) there.
+
+    Raises InputError if it is unreadable or not of whole numbers.
+    """
     image = _open(path)
-    voxels = apply_orientation(_voxels(image, path, np.float64), io_orientation(image.affine))
+    orientation = io_orientation(image.affine)
+    voxels = apply_orientation(_voxels(image, path, np.float64), orientation)
     mask = np.squeeze(voxels, 3) if voxels.ndim == 4 and voxels.shape[3] == 1 else voxels
     whole: np.ndarray = np.nan_to_num(np.rint(mask), posinf=0, neginf=0).astype(np.int64)
     if not np.array_equal(whole, mask):
         raise InputError(f"{path}: the mask holds values that are not whole numbers; store label numbers")
-    return whole
+    return whole, image.affine @ inv_ornt_aff(orientation, image.shape[:3])
 
 
 def write_nifti_mask(path: Path, mask: np.ndarray, like: Path) -> None:

@@ -24,6 +24,9 @@ class PhantomReader:
     def shape(self, locator: tuple[int, int]) -> tuple[int, ...]:
         return (SIZE, SIZE)
 
+    def spacing(self, locator: tuple[int, int]) -> None:
+        return None
+
     def decode(self, locator: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         return {"image": _image(*locator)[None].astype(np.float32) / 255}, None
 

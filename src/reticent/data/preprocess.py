@@ -13,10 +13,15 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to every record, in the order: channels, size, intensity.
+    """What is done to every record, in the order: channels, size, window, intensity.
 
-    `size` is the spatial shape in pixels (None: as stored). `grey` turns three channels into one by luminance;
-    `channels` asks for a number of channels, to which colour is reduced by luminance and grey repeated.
+    `size` is the spatial shape in pixels (None: as stored). With `spacing`, the size of a pixel or voxel in mm along
+    every axis, images are resampled to that and cut, or padded with their least value, around their centre to `size`;
+    without it they are resized to `size`. `window` (centre, width) maps the values centre - width / 2 to
+    centre + width / 2 to [0, 1] and clips others. Both are declared, not taken from the cohort.
+
+    `grey` turns three channels into one by luminance; `channels` asks for a number of channels, to which colour is
+    reduced by luminance and grey repeated.
 
     "standardise" gives every channel of a record zero mean and unit standard deviation (zeros if it is constant).
     "scale" keeps the grey values of 8-bit images comparable: x in [0, 1] becomes (x - 0.5) / 0.25; a record with other
@@ -28,24 +33,55 @@ class Preprocessing:
     normalise: Literal["auto", "standardise", "scale"] = "auto"
     channels: int | None = None
     grey: bool = False
+    spacing: tuple[float, ...] | None = None
+    window: tuple[float, float] | None = None
 
     def apply(self, record: Record) -> Record:
-        """The preprocessed record; masks take the nearest label. Raises InputError if size or channels do not fit."""
-        inputs = {name: self._input(record.subject, array) for name, array in record.inputs.items()}
+        """The preprocessed record; masks take the nearest label.
+
+        Raises InputError if size, spacing or channels do not fit, or the record does not tell its spacing.
+        """
+        inputs = {name: self._input(record, array) for name, array in record.inputs.items()}
         targets = dict(record.targets)
         if self.size is not None and "mask" in targets:
-            targets["mask"] = resize_mask(targets["mask"], self.size)
+            mask = targets["mask"]
+            between = self._resampled(record.subject, mask.shape, record.spacing)
+            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self.size)[0]
         return replace(record, inputs=inputs, targets=targets)
 
-    def _input(self, subject: str, array: np.ndarray) -> np.ndarray:
-        array = _to_channels(array, 1 if self.grey else self.channels, subject)
+    def restore(self, mask: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
+        """A mask of a preprocessed record on the record's own grid; what was cut off is background (0)."""
+        between = self._resampled("the image", shape, spacing)
+        return resize_mask(cut_or_pad(mask[None], between)[0] if self.spacing is not None else mask, shape)
+
+    def _resampled(self, subject: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> tuple[int, ...]:
+        """The shape between resampling and cutting: whole pixels nearest to the declared spacing."""
+        assert self.size is not None
+        if self.spacing is None:
+            return self.size
+        if spacing is None:
+            raise InputError(f"{subject}: the file tells no pixel or voxel size; leave out --spacing")
+        wanted = self.spacing * len(shape) if len(self.spacing) == 1 else self.spacing
+        if len(wanted) != len(shape):
+            raise InputError(
+                f"--spacing has {len(wanted)} numbers, but the images have {len(shape)} dimensions; give one number, "
+                "or one for each"
+            )
+        return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted, strict=True))
+
+    def _input(self, record: Record, array: np.ndarray) -> np.ndarray:
+        array = to_channels(array, 1 if self.grey else self.channels, record.subject)
         if self.size is not None:
             if len(self.size) != array.ndim - 1:
                 raise InputError(
                     f"--image-size {' '.join(map(str, self.size))} has {len(self.size)} numbers, but the images have "
                     f"{array.ndim - 1} dimensions ({' x '.join(map(str, array.shape[1:]))}); give one number for each"
                 )
-            array = resize_image(array, self.size)
+            between = self._resampled(record.subject, array.shape[1:], record.spacing)
+            array = cut_or_pad(resize_image(array, between), self.size)
+        if self.window is not None:
+            centre, width = self.window
+            array = ((array - (centre - width / 2)) / width).clip(0, 1).astype(np.float32)
         scaled = self.normalise == "scale" or (self.normalise == "auto" and _is_fraction(array))
         return _scale(array) if scaled else _standardise(array)
 
@@ -57,6 +93,16 @@ def resize_image(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     if all(new <= old for new, old in zip(size, image.shape[1:], strict=True)):
         return _resize(image, size, "area")
     return _resize(image, size, "bilinear" if len(size) == 2 else "trilinear")
+
+
+def cut_or_pad(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """(C, ...) cut, or padded with its least value, around its centre to (C, *size); either undoes the other."""
+    beyond = [int((side - wanted) / 2) for side, wanted in zip(array.shape[1:], size, strict=True)]
+    kept = tuple(slice(max(0, b), max(0, b) + wanted) for b, wanted in zip(beyond, size, strict=True))
+    cut = array[(slice(None), *kept)]
+    before = [max(0, -b) for b in beyond]
+    missing = [(b, wanted - side - b) for b, wanted, side in zip(before, size, cut.shape[1:], strict=True)]
+    return np.pad(cut, [(0, 0), *missing], constant_values=array.min())
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -74,7 +120,8 @@ def _resize(array: np.ndarray, size: tuple[int, ...], mode: str) -> np.ndarray:
     return np.asarray(Resize(size, mode=mode)(array), np.float32)
 
 
-def _to_channels(array: np.ndarray, channels: int | None, subject: str) -> np.ndarray:
+def to_channels(array: np.ndarray, channels: int | None, subject: str) -> np.ndarray:
+    """Colour to grey by luminance, or grey repeated (None: as it is); raises InputError naming `subject` if neither."""
     if channels is None or len(array) == channels:
         return array
     if channels == 1 and len(array) == 3:

@@ -49,14 +49,14 @@ def check_subjects(cohort: Cohort, *, overlap_allowed: bool) -> None:
     """
     if not cohort.has_subjects:
         raise InputError(
-            f"{cohort.uri} has no subject (patient) identifiers; name their column, or say `--unit record` to protect "
-            "single images instead"
+            f"{cohort.uri} has no subject (patient) identifiers; {cohort.subject_remedy}, or say `--unit record` to "
+            "protect single images instead"
         )
     missing = [entry.key for entry in cohort.entries if entry.subject is None]
     if missing:
         raise InputError(
             f"{cohort.uri}: the subject is empty in {len(missing)} of {len(cohort.entries)} records, "
-            f"first {missing[0]}; fill it in, or say `--unit record`"
+            f"first {missing[0]}; fill it in, {cohort.subject_remedy}, or say `--unit record`"
         )
     if overlap_allowed:
         return
@@ -64,7 +64,7 @@ def check_subjects(cohort: Cohort, *, overlap_allowed: bool) -> None:
     if len(counts) == 1:
         raise InputError(
             f"{cohort.uri}: all {len(cohort.entries)} records have the subject {next(iter(counts))}; "
-            "name the column that tells patients apart, or say `--unit record`"
+            f"{cohort.subject_remedy}, or say `--unit record`"
         )
     overlapping = subjects_in_several_splits(
         (entry.subject for entry in cohort.entries), (entry.split for entry in cohort.entries)

@@ -38,6 +38,16 @@ class CohortOptions(_Options):
     normalise: Literal["auto", "standardise", "scale"] = "auto"
     """See `reticent.data.Preprocessing`."""
     grey: bool = False
+    spacing: tuple[Positive, ...] | None = None
+    """Declared pixel or voxel size in mm (one number, or one for each axis); images are then cut or padded to size."""
+    window: tuple[Annotated[float, Field(allow_inf_nan=False)], Positive] | None = None
+    """Declared centre and width of the stored values that become 0 to 1."""
+
+    @model_validator(mode="after")
+    def _whole_geometry(self) -> Self:
+        if self.spacing is not None and self.image_size is None:
+            raise ValueError("--spacing cuts or pads images to --image-size: say both")
+        return self
 
 
 class PrivacyOptions(_Options):
@@ -225,6 +235,7 @@ class TrainingOptions(_Options):
 
 
 _LATER = {
+    "cohort": ("spacing", "window"),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (

@@ -20,7 +20,7 @@ from reticent.training.langevin import at_temperature, effective_temperature, ru
 from reticent.training.network import new_model, new_network
 from reticent.training.plan import Plan, make_plan
 from reticent.training.predictor import Predictor, released_model
-from reticent.training.prepared_cohort import PreparedCohort, Progress
+from reticent.training.prepared_cohort import PreparedCohort, Progress, preprocessing_of
 from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
 from reticent.training.private_features import PrivateFeatures, private_features_mechanism, privatise_features
 from reticent.training.private_run import PrivateRun, Step
@@ -73,6 +73,7 @@ __all__ = [
     "outer_names",
     "public_gradients",
     "predict",
+    "preprocessing_of",
     "private_features_mechanism",
     "private_step",
     "privatise_features",

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reticent.data import Preprocessing
 from reticent.records import SplitMetrics
 from reticent.training.evaluation import evaluate_classification, evaluate_segmentation, segmentation_scores
 from reticent.training.prepared_cohort import PreparedCohort
@@ -72,13 +73,25 @@ def _classify(
 
 def _segmentation(model: nn.Module, data: PreparedCohort, task: Task, record: int) -> tuple[np.ndarray, np.ndarray]:
     """Dice and Hausdorff distance (in voxels) on the record's own grid."""
-    truth = data.cohort.load(record).targets["mask"]
-    mask = segment(model, data.batch([record])["inputs"], truth.shape)
+    loaded = data.cohort.load(record)
+    truth = loaded.targets["mask"]
+    mask = segment(model, data.batch([record])["inputs"], truth.shape, data.preprocessing, loaded.spacing)
     return segmentation_scores(mask, truth, len(task.classes), [1.0] * truth.ndim)
 
 
-def segment(model: nn.Module, inputs: Mapping[str, Tensor], shape: Sequence[int]) -> np.ndarray:
-    """Label of every pixel or voxel of one record, its logits interpolated to the grid `shape`."""
+def segment(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    shape: tuple[int, ...],
+    preprocessing: Preprocessing,
+    spacing: tuple[float, ...] | None,
+) -> np.ndarray:
+    """Label of every pixel or voxel of one record on its own grid, of this shape and spacing.
+
+    Logits are interpolated to that grid; where the record was cut to a declared spacing, labels are put back instead.
+    """
     logits = predict(model, inputs)
+    if preprocessing.spacing is not None:
+        return preprocessing.restore(logits.argmax(1)[0].numpy(), shape, spacing)
     mode = "bilinear" if len(shape) == 2 else "trilinear"
-    return F.interpolate(logits, size=tuple(shape), mode=mode, align_corners=False).argmax(1)[0].numpy()
+    return F.interpolate(logits, size=shape, mode=mode, align_corners=False).argmax(1)[0].numpy()

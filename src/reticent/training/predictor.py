@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import Preprocessing, Record
+from reticent.data import Record
 from reticent.errors import InputError
 from reticent.records import RunFolder
 from reticent.training.held_out import predict, segment
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
+from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.task import Task
 from reticent.training.weights import load_released
 
@@ -42,12 +43,8 @@ class Predictor:
         study, state = run.study(), run.state()
         self.task = Task(state.task, state.classes)
         self._channels = state.inputs
-        self._preprocessing = Preprocessing(
-            size=state.image_size,
-            normalise=study.cohort.normalise,
-            channels=next(iter(state.inputs.values())) if len(state.inputs) == 1 else None,
-            grey=study.cohort.grey,
-        )
+        channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
+        self._preprocessing = preprocessing_of(study, state.image_size, channels)
         self._model = released_model(run)
 
     @property
@@ -61,13 +58,15 @@ class Predictor:
             raise InputError(f"the model takes several inputs ({', '.join(self._channels)}); predict on a cohort")
         return next(iter(self._channels))
 
-    def probabilities(self, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Class probabilities of one record with inputs (C, ...), by name.
+    def probabilities(
+        self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
+    ) -> dict[str, float]:
+        """Class probabilities of one record with inputs (C, ...) and spacing in mm, by name.
 
         Of posterior samples also the `entropy` of their mean and the `mutual_information` with the weights, in nats,
         where each record has one class (see `uncertainty`).
         """
-        prepared = self._prepared(inputs)
+        prepared = self._prepared(inputs, spacing)
         logits = predict(self._model, prepared)
         named = dict(zip(self.task.classes, self.task.probabilities(logits)[0].tolist(), strict=True))
         if not isinstance(self._model, PosteriorMean) or self.task.kind == "multi-label":
@@ -76,13 +75,13 @@ class Predictor:
             entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
         return named | {"entropy": float(entropy), "mutual_information": float(information)}
 
-    def mask(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def mask(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> np.ndarray:
         """Label of every pixel or voxel of one record, on its own grid."""
         shape = next(iter(inputs.values())).shape[1:]
-        return segment(self._model, self._prepared(inputs), shape)
+        return segment(self._model, self._prepared(inputs, spacing), shape, self._preprocessing, spacing)
 
-    def _prepared(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        record = self._preprocessing.apply(Record("the file", inputs, {}, {}))
+    def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
+        record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
         for name, array in record.inputs.items():
             if len(array) != self._channels[name]:
                 raise InputError(f"the image has {len(array)} channels, the model takes {self._channels[name]}")

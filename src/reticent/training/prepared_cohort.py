@@ -90,8 +90,7 @@ class PreparedCohort:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        options = self.study.cohort
-        return Preprocessing(size=self.image_size, normalise=options.normalise, grey=options.grey)
+        return preprocessing_of(self.study, self.image_size)
 
     def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
         """Read and pre-process every record once, into `folder`; afterwards `batch` works.
@@ -117,6 +116,12 @@ class PreparedCohort:
             "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
             "share": 1.0 / counts[unit],
         }
+
+
+def preprocessing_of(study: Study, image_size: tuple[int, ...], channels: int | None = None) -> Preprocessing:
+    """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
+    options = study.cohort
+    return Preprocessing(image_size, options.normalise, channels, options.grey, options.spacing, options.window)
 
 
 def _check_class_weights(declared: tuple[float, ...] | str, cohort: Cohort) -> None:

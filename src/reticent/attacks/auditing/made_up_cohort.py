@@ -26,6 +26,9 @@ class MadeUpReader:
     def shape(self, locator: int) -> tuple[int, ...]:
         return self.size
 
+    def spacing(self, locator: int) -> None:
+        return None
+
     def decode(self, locator: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         rng = np.random.default_rng((self.seed, locator))
         inputs = {name: rng.random((count, *self.size), np.float32) for name, count in self.channels}

@@ -45,6 +45,9 @@ class _Mixed:
     def shape(self, locator: tuple[int, Any]) -> tuple[int, ...]:
         return self.readers[locator[0]].shape(locator[1])
 
+    def spacing(self, locator: tuple[int, Any]) -> tuple[float, ...] | None:
+        return self.readers[locator[0]].spacing(locator[1])
+
     def decode(self, locator: tuple[int, Any]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         return self.readers[locator[0]].decode(locator[1])
 

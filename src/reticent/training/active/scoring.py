@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reticent.data import Cohort, DecodedCache, Preprocessing
+from reticent.data import Cohort, DecodedCache
 from reticent.errors import InputError
 from reticent.records import RunFolder
 from reticent.training.active.acquisition import Acquisition
 from reticent.training.active.selection import subject_scores
 from reticent.training.held_out import predict
 from reticent.training.network import new_model
+from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.task import Task, forward
 from reticent.training.weights import load_released
 
@@ -39,9 +40,7 @@ def pool_scores(
     load_released(study, model, run.weights, task)
     if made.passes > 1:
         require_dropout(model)
-    options = study.cohort
-    preprocessing = Preprocessing(size=state.image_size, normalise=options.normalise, grey=options.grey)
-    records = DecodedCache(pool, preprocessing, cache, progress)
+    records = DecodedCache(pool, preprocessing_of(study, state.image_size), cache, progress)
     scores: list[Tensor] = []
     for start in range(0, len(records), _CHUNK):
         inputs, _ = records.batch(range(start, min(start + _CHUNK, len(records))))

@@ -16,8 +16,9 @@ from reticent.attacks.loaded_run import LoadedRun, fresh_seed
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence
 from reticent.attacks.reconstruction.scores import pairwise
-from reticent.data import Cohort, Preprocessing, open_cohort
+from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
+from reticent.training import preprocessing_of
 
 _SCALED = (-2.0, 2.0)
 _COPY = 1e-6
@@ -147,7 +148,7 @@ def _decoded(run: LoadedRun, cohort: Cohort, rng: np.random.Generator, count: in
     if cohort.ndim != len(data.image_size) or len(cohort.channels) > 1:
         raise InputError(f"{cohort.uri}: its images are of another kind than the run's; name a cohort of such images")
     channels = next(iter(data.channels.values()))
-    preprocessing = Preprocessing(data.image_size, study.cohort.normalise, channels, study.cohort.grey)
+    preprocessing = preprocessing_of(study, data.image_size, channels)
     chosen = rng.permutation(len(cohort.entries))[:count]
     loaded = [next(iter(preprocessing.apply(cohort.load(int(i))).inputs.values())) for i in chosen]
     return torch.from_numpy(np.stack(loaded))

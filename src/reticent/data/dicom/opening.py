@@ -1,0 +1,205 @@
+"""Opens a tree of DICOM files as a cohort."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reticent.data.attributes import attribute_rows, decades
+from reticent.data.cohort import Cohort, Entry, LeftOut, Task
+from reticent.data.dicom.address import Rules, parse_address
+from reticent.data.dicom.headers import NOT_DICOM, Header
+from reticent.data.dicom.index import Found, Progress, index_headers
+from reticent.data.dicom.personal import personal_remarks
+from reticent.data.dicom.reader import DicomLocator, DicomReader
+from reticent.data.dicom.selection import choose, keep_wanted
+from reticent.data.dicom.series import Refused, Series, find_series, without_copies
+from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subjects_of
+from reticent.data.lookup import find_mask
+from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, texts
+from reticent.errors import InputError
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the table of labels says, by position of its rows."""
+
+    joined: Joined
+    task: Task
+    classes: tuple[str, ...]
+    labels: Sequence[int | tuple[int, ...] | None]
+    splits: Sequence[str | None]
+    masks: Sequence[str | None]
+    attributes: Sequence[Mapping[str, str]]
+
+
+def open_dicom(
+    uri: str,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    *,
+    strict: bool = True,
+    progress: Progress | None = None,
+) -> Cohort:
+    """Open the folder of an address `dicom:FOLDER?rule=value&…`, or a folder alone, by its headers.
+
+    A volume is made of each series of CT, MR or PET that is an even stack, and an image of each file of other
+    modalities; of every study one volume is kept (`Rules`, `choose`). What is not kept is told in `left_out`. Labels
+    come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest. The subject
+    is the PatientID, or what the table of `subjects=` says.
+
+    Not `strict`, a cohort without labels is opened too. Raises InputError if nothing is left, if what is left is of
+    several modalities, and for tables that do not fit.
+    """
+    root, rules = parse_address(uri)
+    labelled = _labels(root, rules, columns, labels, strict)
+    found = index_headers(root, progress)
+    headers, copies = without_copies(each for each in found.values() if isinstance(each, Header))
+    parts = find_series(headers, rules)
+    readable = [part for part in parts if isinstance(part, Series)]
+    wanted = keep_wanted(readable, rules)
+    without_images = [] if labelled is None else labelled.joined.unmatched(headers)
+    with_rows = [s for s in wanted.chosen if labelled is None or labelled.joined.row(s.header) is not None]
+    choice = choose(with_rows, rules)
+    left_out = [_refused(part) for part in parts if isinstance(part, Refused)]
+    left_out += [_passed(series, reason) for series, reason in (*wanted.passed_over, *choice.passed_over)]
+    if labelled is not None:
+        there = {series.key for series in with_rows}
+        left_out += [_passed(s, f"no row in {labelled.joined.path.name}") for s in wanted.chosen if s.key not in there]
+    left_out += _unread(found)
+    if not choice.chosen:
+        raise InputError(f"{uri}: {_why_nothing(found, left_out)}")
+    modalities = Counter(series.header.modality for series in choice.chosen).most_common()
+    counted = ", ".join(f"{name} ({n})" for name, n in modalities)
+    if strict and len(modalities) > 1:
+        raise InputError(f"{uri}: several modalities: {counted}; choose one: dicom:{root}?modality={modalities[0][0]}")
+    remarks = personal_remarks(headers, copies)
+    remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
+    if labelled is not None:
+        remarks[f"rows of {labelled.joined.path.name} without images"] = without_images
+    return _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
+
+
+def _cohort(
+    uri: str,
+    root: Path,
+    rules: Rules,
+    chosen: Sequence[Series],
+    labelled: _Labels | None,
+    left_out: Sequence[LeftOut],
+    remarks: Mapping[str, Sequence[str]],
+) -> Cohort:
+    first = chosen[0]
+    channels = 3 if first.header.samples > 1 or first.header.photometric == "PALETTE COLOR" else 1
+    return Cohort(
+        uri,
+        root.resolve().name,
+        "multi-class" if labelled is None else labelled.task,
+        () if labelled is None else labelled.classes,
+        _entries(chosen, labelled, rules),
+        {"image": channels},
+        2 if first.affine is None else 3,
+        True,
+        DicomReader(root, channels, rules.voi),
+        left_out=left_out,
+        remarks=remarks,
+        subject_remedy="map them to subjects with dicom:FOLDER?subjects=FILE (columns StudyInstanceUID and subject)",
+    )
+
+
+def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -> list[Entry]:
+    mapping, subjects = subjects_of(rules.subjects)
+    entries = []
+    ages = decades([_years(series.header.age) for series in chosen])
+    for series, age in zip(chosen, ages, strict=True):
+        header = series.header
+        subject: str | None = header.patient or None
+        if mapping is not None:
+            row = mapping.row(header)
+            if row is None:
+                value = getattr(header, KEYS[mapping.key]) or "an empty one"
+                raise InputError(f"{mapping.path}: no row for {mapping.key} {value} ({header.path}); add its subject")
+            subject = subjects[row]
+        attributes = {k: v for k, v in (("sex", header.sex), ("age", age)) if v}
+        if labelled is None:
+            entries.append(Entry(series.key, subject, "unlabelled", None, attributes, DicomLocator(series)))
+            continue
+        row = labelled.joined.row(header)
+        assert row is not None, "series without a row are left out"
+        mask = labelled.masks[row]
+        path = None if mask is None else find_mask(labelled.joined.path, row + 2, mask, Path(header.path))
+        entries.append(
+            Entry(
+                series.key, subject, labelled.splits[row], labelled.labels[row],
+                attributes | dict(labelled.attributes[row]), DicomLocator(series, path),
+            )
+        )  # fmt: skip
+    return entries
+
+
+def _years(age: str) -> str | None:
+    """Years of an age such as 067Y; months, weeks and days are none."""
+    return age[:-1] if age[-1:] == "Y" and age[:-1].isdecimal() else None
+
+
+def _labels(
+    root: Path, rules: Rules, columns: Mapping[str, str], labels: Sequence[str], strict: bool
+) -> _Labels | None:
+    if rules.labels is None:
+        if strict or columns or labels:
+            raise InputError(
+                f"{root}: no labels; join a table with a column {', '.join(list(KEYS)[2:])}: "
+                f"dicom:{root}?labels=FILE.csv"
+            )
+        return None
+    path = rules.labels
+    joined = join_table(path, columns)
+    others = {role: column for role, column in columns.items() if role not in KEYS}
+    known = {"file": joined.column, "subject": joined.column}
+    roles = find_roles(path, joined.table, {**others, **known}, labels)
+    splits = find_splits(path, joined.table, roles.split)
+    unlabelled = [split == "unlabelled" for split in splits]
+    task, classes, values = read_labels(path, joined.table, roles, unlabelled)
+    masks = [None] * len(joined.table) if roles.mask is None else texts(joined.table, roles.mask)
+    attributes = attribute_rows(joined.table, _free(joined, roles), {c: role for role, c in others.items()})
+    return _Labels(joined, task, classes, values, splits, masks, attributes)
+
+
+def _free(joined: Joined, roles: Roles) -> list[str]:
+    """The columns that are attributes: neither roles nor identifiers."""
+    used = {roles.file, roles.split, roles.mask, *roles.labels}
+    return [str(name) for name in joined.table.columns if name not in used and not is_identifier(str(name))]
+
+
+def _refused(part: Refused) -> LeftOut:
+    return LeftOut(part.key, part.reason, _details(part.header, part.files))
+
+
+def _passed(series: Series, reason: str) -> LeftOut:
+    return LeftOut(series.key, reason, _details(series.header, len(series.files)))
+
+
+def _details(header: Header, files: int) -> dict[str, str]:
+    return {
+        "patient": header.patient, "study": header.study, "modality": header.modality,
+        "description": header.description, "files": str(files), "first file": header.path,
+    }  # fmt: skip
+
+
+def _unread(found: Mapping[str, Found]) -> list[LeftOut]:
+    foreign = [path for path, each in found.items() if each == NOT_DICOM]
+    broken = [(path, each) for path, each in found.items() if isinstance(each, str) and each != NOT_DICOM]
+    left_out = [LeftOut(path, reason, {"files": "1", "first file": path}) for path, reason in broken]
+    if foreign:
+        details = {"files": str(len(foreign)), "first file": foreign[0]}
+        left_out.append(LeftOut("(other files)", NOT_DICOM, details))
+    return left_out
+
+
+def _why_nothing(found: Mapping[str, Found], left_out: Sequence[LeftOut]) -> str:
+    if not any(isinstance(each, Header) for each in found.values()):
+        return "no DICOM images in this folder; check the path"
+    reasons = Counter(each.reason for each in left_out if each.reason != NOT_DICOM).most_common(3)
+    return "none of its series can be used: " + "; ".join(f"{reason} ({number})" for reason, number in reasons)

@@ -1,0 +1,104 @@
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from dicom_tree import uid, voxels, write_labels, write_series
+
+from reticent.records import RunFolder
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    """Ten patients with a CT and a scout each, half of them ill, which shows; some defects; labels by PatientID."""
+    root = tmp_path / "archive"
+    for patient in range(10):
+        volume = voxels(patient, (5, 8, 8))
+        volume[1:4, 2:6, 2:6] += 1500 * (patient % 2)
+        write_series(root / f"p{patient}" / "ct", patient, 1, volume=volume)
+        scout = {"volume": voxels(1, (1, 9, 9)), "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+        write_series(root / f"p{patient}" / "scout", patient, 2, **scout)
+    write_series(root / "gap", 0, 3, heights=[0, 2, 4, 8, 10, 12], volume=voxels(3, (6, 8, 8)))
+    write_series(root / "burnt", 1, 3, study=2, volume=voxels(4, (2, 8, 8)), BurnedInAnnotation="YES")
+    write_series(root / "stranger", 30, 1)
+    write_labels(tmp_path / "labels.csv", range(11))
+    return f"dicom:{root}?labels={tmp_path / 'labels.csv'}"
+
+
+def test_data_tells_what_was_read_what_was_left_out_and_why(reticent, hospital, tmp_path):
+    ended = reticent("data", hospital, "--left-out", "rejected.csv")
+    assert ended.code == 0, ended.err
+    for words in (
+        "archive: binary, 3-D, inputs image (channels: 1)",
+        "10 subjects, 10 records",
+        "8 x 8 x 5 (10)",
+        "rows of labels.csv without images: 1",
+        "row 12: P010",
+        "identifying attributes in the files:",
+        "BurnedInAnnotation YES: 2",
+        "localiser (scout)",
+        "missing slices: 1, the first behind 34.0 mm",
+        "no row in labels.csv",
+    ):
+        assert words in ended.out, words
+    with open("rejected.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10 + 3
+    gap = next(row for row in rows if "missing" in row["reason"])
+    assert (gap["record"], gap["patient"], gap["files"]) == (uid(0, 1, 3), "P000", "6")
+    assert "rejected.csv: exists already" in reticent("data", hospital, "--left-out", "rejected.csv").err
+    summary = json.loads(reticent("data", hospital, "--json").printed)
+    assert len(summary["left_out"]) == 13
+
+
+def test_a_dicom_tree_is_trained_on_and_predicted_in_one_command_each(reticent, hospital, small, tmp_path):
+    options = [*small, "--noise-multiplier", "1", "--image-size", "8", "--window", "0,4000", "--spacing", "1"]
+    ended = reticent("train", hospital, *options, "--out", "run")
+    assert ended.code == 0, ended.err
+    assert "Left out: 13: localiser (scout) (10); " in ended.out
+    run = RunFolder.open(tmp_path / "work" / "run")
+    assert run.study().cohort.window == (0.0, 4000.0)
+    assert run.study().cohort.uri == hospital
+    assert run.state().image_size == (8, 8, 8)
+    assert "archive" not in (run.release / "privacy.json").read_text()
+    again = reticent("train", "run/study.toml", "--out", "again", "--dry-run")
+    assert again.code == 0, again.err
+    ended = reticent("predict", "run", hospital, "--out", "predicted.csv")
+    assert ended.code == 0, ended.err
+    with open("predicted.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 10
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "no labels; join a table"),
+        ("?labels=gone.csv", "gone.csv: no such file"),
+        ("/gap?labels=LABELS", "none of its series can be used: missing slices: 1, the first behind 34.0 mm"),
+        ("?labels=LABELS&kernel=B70f", "none of its series can be used: kernel 'STANDARD' does not fit B70f (11)"),
+    ],
+)
+def test_bad_addresses_end_with_one_line(reticent, hospital, query, message):
+    folder, _, labels = hospital.partition("?labels=")
+    address = folder + query.replace("LABELS", labels)
+    ended = reticent("train", address, "--noise-multiplier", "1")
+    assert (ended.code, message in ended.err) == (2, True), ended.err
+    assert ended.err.count("error:") == 1
+
+
+def test_masks_of_a_declared_spacing_are_written_on_the_grid_of_each_input(reticent, write_volumes, small, tmp_path):
+    manifest = write_volumes()
+    options = [*small, "--noise-multiplier", "1", "--spacing", "2", "--image-size", "8"]
+    ended = reticent("train", manifest, *options, "--out", "run")
+    assert ended.code == 0, ended.err
+    case = manifest.parent / "images" / "p.0.nii.gz"
+    ended = reticent("predict", "run", case)
+    assert ended.code == 0, ended.err
+    mask, image = nibabel.load("masks/p.0_mask.nii.gz"), nibabel.load(case)
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    # 12 rows of 2 mm are 12 of 2 mm, of which 8 fit; what was cut off is background.
+    assert not np.asarray(mask.dataobj)[:, [0, 1, 10, 11]].any()
+    ended = reticent("train", manifest, *small, "--noise-multiplier", "1", "--spacing", "2")
+    assert (ended.code, "--spacing cuts or pads images to --image-size: say both" in ended.err) == (2, True)
