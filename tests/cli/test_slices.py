@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 PRIVACY = ["--noise-multiplier", "1", "--steps", "3", "--sampling-rate", "0.4", "--delta", "0.01"]
-SLICES = '[model]\nname = "slices"\narguments = { features = 16, encoder_arguments = { width = 8 } }\n'
+SLICES = ["--model", "slices", "--model-argument", "features=16", "--model-argument", "encoder_arguments={width=8}"]
 
 
 @pytest.fixture
@@ -27,9 +27,7 @@ def volumes(tmp_path):
 
 
 def test_slices_are_trained_privately_and_explain_their_predictions(reticent, volumes):
-    Path("study.toml").write_text(SLICES)
-    size = ["--image-size", "12x10x8"]
-    ended = reticent("train", volumes, "--study", "study.toml", *PRIVACY, *size, "--out", "run")
+    ended = reticent("train", volumes, *SLICES, *PRIVACY, "--image-size", "12x10x8", "--out", "run")
     assert ended.code == 0, ended.err
     files = [volumes.parent / f"v{k}.nii.gz" for k in (12, 13)]
     ended = reticent("predict", "run", *files, "--explain", "why", "--out", "p.json")
