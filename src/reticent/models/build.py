@@ -12,7 +12,7 @@ from torch import nn
 from reticent.errors import InputError, first_line
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.resnet9 import ResNet9
-from reticent.models.slice_classifier import SliceClassifier
+from reticent.models.slice_classifier import SliceClassifier, slice_encoder
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
@@ -77,22 +77,24 @@ def slices(
     encoder_arguments: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> SliceClassifier:
-    """A `SliceClassifier` on the 2-D network called `encoder`, whose outputs are the features of a slice.
+    """A `SliceClassifier` on `slice_encoder`, or the 2-D network of another name, whose outputs are a slice's features.
 
     Raises:
         InputError: the images are no volumes, or the encoder or the options do not fit.
     """
     if spatial_dims != 3:
         raise InputError("model 'slices' reads volumes, and these are images: name its encoder as the model")
-    side = max(image_size)
-    network = build_model(
-        encoder,
-        spatial_dims=2,
-        in_channels=in_channels,
-        out_channels=features,
-        image_size=(side, side),
-        arguments=encoder_arguments,
-    )
+    if encoder == "default":
+        network: nn.Module = slice_encoder(in_channels, features, **(encoder_arguments or {}))
+    else:
+        network = build_model(
+            encoder,
+            spatial_dims=2,
+            in_channels=in_channels,
+            out_channels=features,
+            image_size=(max(image_size),) * 2,
+            arguments=encoder_arguments,
+        )
     return SliceClassifier(network, out_channels, features, **options)
 
 

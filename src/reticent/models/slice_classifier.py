@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reticent.errors import InputError
+from reticent.models.layers import group_norm
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class SliceOutput:
     """Signed share of each slice in each logit, (n, S, K)."""
     constant: Tensor
     """What the logits are without any slice, (K,)."""
+
+
+def slice_encoder(in_channels: int, features: int, width: int = 16) -> nn.Sequential:
+    """A small encoder for many slices: three convolutions of stride 2 and the mean; images (m, C, h, w) of any size."""
+    layers: list[nn.Module] = []
+    for inner in (width, 2 * width, 4 * width):
+        layers += [nn.Conv2d(in_channels, inner, 3, 2, 1), group_norm(4, inner), nn.ReLU()]
+        in_channels = inner
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, features))
 
 
 class AttentionPool(nn.Module):
