@@ -18,6 +18,7 @@ def save_slice_figure(explanation: SliceExplanation, title: str, path: Path) -> 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    name = explanation.classes[explanation.predicted]
     axes = explanation.axes
     with rc_context({"font.family": "sans-serif", "font.size": 8}):
         figure = Figure(figsize=(9.5, 0.7 + 2.1 * len(axes)), layout="constrained")
@@ -26,7 +27,7 @@ def save_slice_figure(explanation: SliceExplanation, title: str, path: Path) -> 
             _draw_shares(row[0], explanation, place)
             _draw_largest(row[1:], explanation, place)
         grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(f"{title}\nblue speaks for {name}, orange against; over the slices HiResCAM", fontsize=9)
 
         def write(aside: Path) -> None:
             aside.touch(mode=0o600)
@@ -49,6 +50,9 @@ def _draw_shares(panel: Any, explanation: SliceExplanation, place: int) -> None:
 
 
 def _draw_largest(panels: Any, explanation: SliceExplanation, place: int) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("for and against", [_AGAINST, "white", _FOR])
     rows, images, maps = explanation.along(place), explanation.slices[place], explanation.maps[place]
     shares = explanation.contributions[rows, explanation.predicted]
     largest = max(float(np.abs(own).max()) for own in explanation.maps) or 1.0
@@ -59,6 +63,6 @@ def _draw_largest(panels: Any, explanation: SliceExplanation, place: int) -> Non
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         panel.imshow(images[index], cmap="gray", extent=extent)
         panel.imshow(
-            maps[index], cmap="PuOr_r", vmin=-largest, vmax=largest, alpha=0.4, extent=extent, interpolation="bilinear"
+            maps[index], cmap=colours, vmin=-largest, vmax=largest, alpha=0.4, extent=extent, interpolation="bilinear"
         )
         panel.set_title(f"slice {index}: {shares[index]:+.2f}", fontsize=8)
