@@ -44,6 +44,7 @@ def test_slices_are_trained_privately_and_explain_their_predictions(reticent, vo
     shares = {name: sum(float(row[f"logit of {name}"]) for row in table) for name in ("well", "ill")}
     assert all(np.isfinite(share) for share in shares.values())
     assert set(rows[0]) == {"file", "well", "ill"}
+    assert "Interpretable {2D}" in reticent("cite", "run").out
 
 
 def test_networks_without_slices_and_folders_that_are_there_are_refused(reticent, volumes):
