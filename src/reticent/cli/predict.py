@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +12,13 @@ import typer
 
 from reticent.cli.console import console
 from reticent.cli.train_options import pairs
+from reticent.cli.whole_folder import whole_folder
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from reticent.records import SliceExplanation
     from reticent.training import Predictor
 
 
@@ -32,6 +36,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="CSV or JSON file (default: CSV on screen); for masks the folder to write to.")
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(help="New folder for what each slice gave to the prediction (runs of --model slices)."),
+    ] = None,
 ) -> None:
     """Predict probabilities (CSV or JSON), or masks as NIfTI in the geometry of each input."""
     from reticent.data import image_files
@@ -42,6 +50,8 @@ def command(
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
     if predictor.task.segments:
+        if explain is not None:
+            raise InputError("--explain is about classes; this run draws masks")
         _write_masks(
             predictor, [path for name in files for _, path in image_files(name, columns)], out or Path("masks")
         )
@@ -52,11 +62,14 @@ def command(
         raise InputError(f"{out}: exists already; choose another --out")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"{out}: no folder {out.parent}; make it, or choose another --out")
-    rows = [
-        {"file": name, **predictor.probabilities(inputs, spacing)}
-        for address in files
-        for name, inputs, spacing in _records(predictor, address, columns)
-    ]
+    rows = []
+    with nullcontext() if explain is None else whole_folder(explain) as aside:
+        for address in files:
+            for name, inputs, spacing in _records(predictor, address, columns):
+                rows.append({"file": name, **predictor.probabilities(inputs, spacing)})
+                if aside is not None:
+                    explanation = predictor.explanation(inputs, spacing)
+                    _write_explanation(explanation, name, aside / f"{len(rows):04d}_{_stem(name)}")
     _write_rows(rows, out)
     if out is not None:
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
@@ -82,6 +95,20 @@ def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:
     from nibabel.affines import voxel_sizes
 
     return None if affine is None else tuple(float(size) for size in voxel_sizes(affine))
+
+
+def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:
+    """A picture and a table, `path` with .png and .csv."""
+    from reticent.records import write_text
+    from reticent.report import save_slice_figure
+
+    write_text(path.with_name(f"{path.name}.csv"), found.to_csv(), mode=0o600)
+    save_slice_figure(found, f"{name}: {found.classes[found.predicted]}", path.with_name(f"{path.name}.png"))
+
+
+def _stem(name: str) -> str:
+    """The name without folders and suffixes, in letters that every file system takes."""
+    return re.sub(r"[^\w-]+", "_", Path(name).name.split(".")[0])
 
 
 def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:

@@ -7,10 +7,12 @@ from reticent.models.complex_layers import Magnitude, initialise_complex
 from reticent.models.complex_norm import ComplexGroupNorm
 from reticent.models.complex_pooling import MagnitudeMaxPool, PerPart
 from reticent.models.fine_tuning import fine_tune
+from reticent.models.hirescam import hirescam
 from reticent.models.kspace import ikspace, kspace
 from reticent.models.layers import NORMS
 from reticent.models.resnet9 import ResNet9
 from reticent.models.scale_norm import add_scale_norm, additions_without_norm
+from reticent.models.slice_classifier import SliceClassifier, SliceOutput
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
@@ -19,8 +21,9 @@ from reticent.models.to_private import to_private
 from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
-    "NORMS", "Cardioid", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "IGaussian", "LogMagnitude", "Magnitude",
-    "MagnitudeMaxPool", "PerPart", "ResNet9", "SeparableMish", "SmallUNet", "SmoothClassifier", "SmoothNet",
-    "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "ikspace", "initialise_complex", "kspace",
-    "standardise_weights", "to_complex", "to_private",
+    "NORMS", "Cardioid", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "IGaussian", "LogMagnitude",
+    "Magnitude", "MagnitudeMaxPool", "PerPart", "ResNet9", "SeparableMish", "SliceClassifier", "SliceOutput",
+    "SmallUNet", "SmoothClassifier", "SmoothNet", "add_scale_norm", "additions_without_norm", "build_model",
+    "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace", "standardise_weights", "to_complex",
+    "to_private",
 ]  # fmt: skip

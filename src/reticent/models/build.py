@@ -12,11 +12,11 @@ from torch import nn
 from reticent.errors import InputError, first_line
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.resnet9 import ResNet9
+from reticent.models.slice_classifier import SliceClassifier, slice_encoder
 from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
-_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier}
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -36,7 +36,7 @@ def build_model(
     """The network called `name`, freshly initialised.
 
     `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"`, `"resnet9"` and `"complex"` are
-    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"monai:NAME"` a class of
+    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"slices"` is a `SliceClassifier`; `"monai:NAME"` a class of
     `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
     with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
     `img_size`) that its signature names.
@@ -65,6 +65,40 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name!r} gave a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def slices(
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    image_size: Sequence[int],
+    encoder: str = "default",
+    features: int = 64,
+    encoder_arguments: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> SliceClassifier:
+    """A `SliceClassifier` on `slice_encoder`, or the 2-D network of another name, whose outputs are a slice's features.
+
+    Raises:
+        InputError: the images are no volumes, or the encoder or the options do not fit.
+    """
+    if spatial_dims != 3:
+        raise InputError("model 'slices' reads volumes, and these are images: name its encoder as the model")
+    if encoder == "default":
+        network: nn.Module = slice_encoder(in_channels, features, **(encoder_arguments or {}))
+    else:
+        network = build_model(
+            encoder,
+            spatial_dims=2,
+            in_channels=in_channels,
+            out_channels=features,
+            image_size=(max(image_size),) * 2,
+            arguments=encoder_arguments,
+        )
+    return SliceClassifier(network, out_channels, features, **options)
+
+
+_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier, "slices": slices}
 
 
 def _factory(name: str, segments: bool) -> Any:

@@ -8,6 +8,7 @@ from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Met
 from reticent.records.overriding import put_over
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
+from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
     CohortOptions,
@@ -43,6 +44,7 @@ __all__ = [
     "Reconciliation",
     "RunFolder",
     "RunState",
+    "SliceExplanation",
     "SplitMetrics",
     "Study",
     "Sweep",

@@ -4,10 +4,11 @@ from reticent.report.citations import cite
 from reticent.report.reconciliation import write_reconciliation
 from reticent.report.reconciliation_figure import save_reconciliation_figure
 from reticent.report.render import render_report, write_report
+from reticent.report.slice_figure import save_slice_figure
 from reticent.report.tables import latex_table, markdown_table
 from reticent.report.wording import achieved, guaranteed
 
 __all__ = [
     "achieved", "cite", "guaranteed", "latex_table", "markdown_table", "render_report", "save_reconciliation_figure",
-    "write_reconciliation", "write_report",
+    "save_slice_figure", "write_reconciliation", "write_report",
 ]  # fmt: skip

@@ -225,6 +225,16 @@ _MONAI = """\
 }"""
 
 
+_SLICES = """\
+@misc{ziller2023interpretable,
+  title  = {Interpretable {2D} vision models for {3D} medical images},
+  author = {Ziller, Alexander and Erdur, Ayhan Can and Trigui, Marwa and G{\\"u}venir, Alp and Mueller, Tamara T. and M{\\"u}ller, Philip and Jungmann, Friederike and Brandt, Johannes and Peeken, Jan and Braren, Rickmer and Rueckert, Daniel and Kaissis, Georgios},
+  year   = {2023},
+  eprint = {2307.06614},
+  archiveprefix = {arXiv}
+}"""  # noqa: E501
+
+
 def cite(run: RunFolder) -> str:
     """BibTeX entries of Reticent and of the methods, attacks, data set and libraries that the run used."""
     return "\n\n".join(_entries(run)) + "\n"
@@ -251,6 +261,8 @@ def _entries(run: RunFolder) -> Iterator[str]:
         yield _SMOOTH_NET
     if name == "complex":
         yield _COMPLEX
+    if name == "slices":
+        yield _SLICES
     attacks = dict.fromkeys(finding.attack for finding in read_findings(run))
     yield from dict.fromkeys(entry for attack in attacks for entry in ATTACK_CITATIONS.get(attack, ()))
     if _is_medmnist(study.cohort.uri):

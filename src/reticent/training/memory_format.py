@@ -29,8 +29,11 @@ def fastest_format(model: nn.Module, images: Mapping[str, Tensor]) -> torch.memo
 
 
 def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
-    """Store the model's parameters in this memory format."""
-    model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    """Store the model's weights in this memory format, or with channels last in that of their own number of axes."""
+    for weight in (*model.parameters(), *model.buffers()):
+        own = memory_format if memory_format is torch.contiguous_format else _CHANNELS_LAST.get(weight.ndim)
+        if own is not None:
+            weight.data = weight.data.contiguous(memory_format=own)
 
 
 def laid_out(images: Mapping[str, Tensor], memory_format: torch.memory_format) -> dict[str, Tensor]:

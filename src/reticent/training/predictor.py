@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from reticent.data import Record
 from reticent.errors import InputError
-from reticent.records import RunFolder
+from reticent.models import SliceClassifier, hirescam
+from reticent.records import RunFolder, SliceExplanation
 from reticent.training.held_out import predict, segment
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
@@ -79,6 +80,34 @@ class Predictor:
         """Label of every pixel or voxel of one record, on its own grid."""
         shape = next(iter(inputs.values())).shape[1:]
         return segment(self._model, self._prepared(inputs, spacing), shape, self._preprocessing, spacing)
+
+    def explanation(
+        self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
+    ) -> SliceExplanation:
+        """What each slice of one record gave to its prediction, beside HiResCAM of the class with the largest logit.
+
+        Raises:
+            InputError: the network reads no slices.
+        """
+        if not isinstance(self._model, SliceClassifier):
+            raise InputError(
+                "only networks on slices say what each gave: train with --model slices, or leave --explain out"
+            )
+        (volume,) = self._prepared(inputs, spacing).values()
+        with torch.no_grad():
+            out = self._model.eval().explain(volume)
+        predicted = int(out.logits[0].argmax())
+        maps = hirescam(self._model, volume, predicted)
+        return SliceExplanation(
+            classes=tuple(self.task.classes),
+            predicted=predicted,
+            axes=self._model.axes,
+            slices=tuple(volume[0, 0].detach().movedim(axis, 0).numpy() for axis in self._model.axes),
+            maps=tuple(found.numpy() for found in maps),
+            weights=out.weights[0].numpy(),
+            contributions=out.contributions[0].numpy(),
+            constant=out.constant.detach().numpy(),
+        )
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
         record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))

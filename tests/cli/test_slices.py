@@ -1,0 +1,61 @@
+"""`--model slices` as its user sees it: private training on volumes, and what each slice gave to a prediction."""
+
+import csv
+import json
+import stat
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+PRIVACY = ["--noise-multiplier", "1", "--steps", "3", "--sampling-rate", "0.4", "--delta", "0.01"]
+SLICES = ["--model", "slices", "--model-argument", "features=16", "--model-argument", "encoder_arguments={width=8}"]
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """A manifest of 16 small volumes in two classes."""
+    rng, rows = np.random.default_rng(0), ["file,patient,label,split"]
+    for patient in range(16):
+        voxels = rng.normal(0, 1, (12, 10, 8)).astype(np.float32)
+        voxels[4] += 3 * (patient % 2)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / f"v{patient}.nii.gz")
+        rows.append(f"v{patient}.nii.gz,{patient},{('well', 'ill')[patient % 2]},{'test' if patient > 11 else 'train'}")
+    (tmp_path / "volumes.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "volumes.csv"
+
+
+def test_slices_are_trained_privately_and_explain_their_predictions(reticent, volumes):
+    ended = reticent("train", volumes, *SLICES, *PRIVACY, "--image-size", "12x10x8", "--out", "run")
+    assert ended.code == 0, ended.err
+    files = [volumes.parent / f"v{k}.nii.gz" for k in (12, 13)]
+    ended = reticent("predict", "run", *files, "--explain", "why", "--out", "p.json")
+    assert ended.code == 0, ended.err
+    rows = json.loads(Path("p.json").read_text())
+    assert sorted(path.name for path in Path("why").iterdir()) == [
+        "0001_v12.csv", "0001_v12.png", "0002_v13.csv", "0002_v13.png",
+    ]  # fmt: skip
+    assert stat.S_IMODE(Path("why/0001_v12.png").stat().st_mode) == 0o600
+    with Path("why/0001_v12.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["axis"] for row in table] == ["0"] * 12 + ["1"] * 10 + ["2"] * 8
+    assert sum(float(row["attention"]) for row in table) == pytest.approx(1, abs=1e-4)
+    shares = {name: sum(float(row[f"logit of {name}"]) for row in table) for name in ("well", "ill")}
+    assert all(np.isfinite(share) for share in shares.values())
+    assert set(rows[0]) == {"file", "well", "ill"}
+    assert "Interpretable {2D}" in reticent("cite", "run").out
+
+
+def test_networks_without_slices_and_folders_that_are_there_are_refused(reticent, volumes):
+    ended = reticent("train", volumes, *PRIVACY, "--image-size", "8x8x8", "--out", "run")
+    assert ended.code == 0, ended.err
+    volume = volumes.parent / "v12.nii.gz"
+    ended = reticent("predict", "run", volume, "--explain", "why")
+    assert ended.code == 2
+    assert "train with --model slices" in ended.err
+    assert not list(Path().glob("*why*"))
+    Path("why").mkdir()
+    ended = reticent("predict", "run", volume, "--explain", "why")
+    assert ended.code == 2
+    assert "exists already" in ended.err
