@@ -87,12 +87,12 @@ class ConvolutionFactors:
 
     @property
     def _filters_minimally(self) -> bool:
-        """Whether kernels are of three at stride one, numbers wide enough for sums of inputs, and their points few."""
+        """Whether kernels are of three at stride one, numbers wide enough for sums, and points in the cache."""
         axes, options = self.weight.ndim - 2, self.geometry
         plain = (options.stride, options.dilation, options.groups) == ((1,) * axes, (1,) * axes, 1)
         points = 2**axes * self._positions * sum(self.weight.shape[:2]) * self.x.element_size()
         wide = self.x.dtype in (torch.float32, torch.float64)
-        return plain and wide and self.weight.shape[2:] == (TAPS,) * axes and points <= _LARGEST_UNFOLDED
+        return plain and wide and self.weight.shape[2:] == (TAPS,) * axes and points <= CHUNK_BYTES
 
     @property
     def _positions(self) -> int:
