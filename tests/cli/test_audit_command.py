@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from reticent.attacks.auditing import canary_game
+from reticent.attacks.reconstruction.on_runs import visual
+from reticent.attacks.reconstruction.priors import diffusion_training
 from reticent.governance import Ledger
 from reticent.records import RunFolder, read_findings
 from reticent.training import PrivateRun, private_step
@@ -132,7 +134,7 @@ def test_references_are_trained_side_by_side(reticent, trained):
 
 def test_an_interrupted_game_goes_on_where_it_was(reticent, trained, monkeypatch):
     run = trained()
-    command = ["audit", run, "--attack", "one-run", "--seed", "5", *ENOUGH[2:]]
+    command = ["audit", run, "--attack", "one-run", *ENOUGH[2:]]
     taken = []
 
     def counted(study, step, *arguments):
@@ -150,6 +152,53 @@ def test_an_interrupted_game_goes_on_where_it_was(reticent, trained, monkeypatch
     assert taken == [0, 1, "interrupted", 3]  # the third step was spent when it was interrupted
     noise = next(f for f in read_findings(RunFolder(run)) if f.metric == "size of the noise")
     assert not noise.exceeds
+
+
+def test_an_interrupted_audit_goes_on_with_its_seed_and_repeats_nothing(reticent, trained, monkeypatch):
+    run = trained()
+    command = ["audit", run, "--attack", "step", "--attack", "visual", *ENOUGH[:2]]
+    settings = "prior=diffusion", "iterations=3", "patients=4", "public=phantom:chest?subjects=50"
+    command += [word for setting in settings for word in ("--set", f"visual.{setting}")]
+    monkeypatch.setattr(diffusion_training, "_KEPT_EVERY", 2)
+    steps, step = [], diffusion_training.DiffusionTraining._step
+
+    def interrupted(self, *arguments):
+        steps.append(self.done)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        step(self, *arguments)
+
+    monkeypatch.setattr(diffusion_training.DiffusionTraining, "_step", interrupted)
+    assert reticent(*command).code == 130
+    before = read_findings(RunFolder(run))
+    assert {f.attack for f in before} == {"step"}
+    ended = reticent(*command, "--jobs", "2")
+    assert ended.code == 0, ended.err
+    assert steps == [0, 1, 2, 2]
+    assert "step: was done before the interruption" in ended.out
+    findings = read_findings(RunFolder(run))
+    assert findings[: len(before)] == before
+    assert {f.attack for f in findings[len(before) :]} == {"visual"}
+    assert len({f.seed for f in findings}) == 1
+    assert before[0].metric in ended.out[ended.out.index("guaranteed") :]  # the table is of all
+    assert not list((run / "private" / "audits").glob("unfinished*"))
+    assert reticent(*command).code == 0  # a new one, from another seed
+    again = read_findings(RunFolder(run))[len(findings) :]
+    assert {f.attack for f in again} == {"step", "visual"}
+    assert again[0].seed != findings[0].seed
+
+
+def test_what_contradicted_the_guarantee_before_an_interruption_still_ends_with_1(reticent, trained, monkeypatch):
+    run = trained()
+    draw, drawn = BandedNoise.draw, visual.visual_audit
+    monkeypatch.setattr(BandedNoise, "draw", lambda self, step, name, like: draw(self, step, name, like) / 20)
+    monkeypatch.setattr(visual, "visual_audit", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    command = ["audit", run, "--attack", "step", "--attack", "visual", *ENOUGH[:2]]
+    assert reticent(*command).code == 130
+    monkeypatch.setattr(visual, "visual_audit", drawn)
+    ended = reticent(*command)
+    assert ended.code == 1
+    assert "step: mu contradicts what is guaranteed" in ended.err
 
 
 def test_a_run_without_privacy_is_attacked_as_far_as_that_makes_sense(reticent, small, trained):
@@ -222,7 +271,7 @@ def test_an_audit_whose_patients_are_gone_says_so_and_one_without_patients_works
     run = trained(manifest, "--noise-multiplier", "1")
     for image in (manifest.parent / "images").iterdir():
         image.unlink()
-    for attack in (["--attack", "loss"], []):
+    for attack in (["--attack", "loss"], ["--attack", "step", "--attack", "visual"], []):
         ended = reticent("audit", run, *attack)
         assert ended.code == 2
         assert "cannot be opened, which this attack needs" in ended.err

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reticent.attacks.loaded_run import LoadedRun, fresh_seed
+from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence
 from reticent.attacks.reconstruction.scores import pairwise
@@ -77,7 +77,7 @@ def gather(run: LoadedRun, options: ReconstructionOptions) -> Material:
         InputError: the cohort has several inputs, or there is nobody whose images the adversary could have.
     """
     overlap: str | None
-    data, seed = run.data, options.seed if options.seed is not None else fresh_seed()
+    data, seed = run.data, run.seed(options)
     if len(data.channels) > 1:
         raise InputError(f"{run.folder.path}: the network takes {len(data.channels)} inputs; images of one are rebuilt")
     rng = np.random.default_rng(seed)

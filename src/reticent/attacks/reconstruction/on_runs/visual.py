@@ -121,6 +121,7 @@ def _trained(run: LoadedRun, options: VisualOptions, material: Material, known: 
         return DiffusionPrior.load(kept)
     prior = DiffusionPrior.fit(
         known, material.source, iterations=options.iterations, seed=material.seed,
+        checkpoint=kept.with_suffix(".unfinished"),
         progress=lambda done, total: run.progress("Training a diffusion prior", done, total),
     )  # fmt: skip
     prior.save(kept)
