@@ -275,6 +275,7 @@ def test_an_audit_whose_patients_are_gone_says_so_and_one_without_patients_works
         ended = reticent("audit", run, *attack)
         assert ended.code == 2
         assert "cannot be opened, which this attack needs" in ended.err
+        assert not list((run / "private").rglob("unfinished*"))
         assert read_findings(RunFolder(run)) == []
     assert reticent("audit", run, "--attack", "one-run", *ENOUGH[2:]).code == 0
 

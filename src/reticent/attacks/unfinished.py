@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from reticent.attacks.loaded_run import fresh_seed
 from reticent.attacks.options import AttackOptions
+from reticent.errors import InputError
 from reticent.records import Finding, RunFolder, append_finding, read_json, read_record, write_json
 
 _OF_THE_MACHINE = {"jobs", "backend"}
@@ -18,7 +20,7 @@ _OF_THE_MACHINE = {"jobs", "backend"}
 
 @dataclass(frozen=True)
 class UnfinishedAudit:
-    """Kept in `private/audits/` from the first attack to the end of the last."""
+    """Kept in `private/audits/` from the first attack to the end of the last. Open as a context manager."""
 
     run: RunFolder
     path: Path
@@ -40,6 +42,13 @@ class UnfinishedAudit:
         begun = cls(run, path, fresh_seed(), {})
         begun._keep()
         return begun
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, InputError) and not self.done:  # nothing was begun
+            self.path.unlink(missing_ok=True)
 
     def add(self, attack: str, findings: Sequence[Finding]) -> None:
         """Append what an attack found, after which it is done."""

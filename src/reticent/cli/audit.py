@@ -84,16 +84,16 @@ def _audit(
             fit = list(_fit(run, planned, named=bool(names)))
             if any(attack.patients for attack, _ in fit):
                 _ = run.data  # before anything takes time: they may be gone
-            audit = UnfinishedAudit.begin(folder, {attack.name: options for attack, options in fit})
-            run.drawn_seed = audit.seed
-            for attack, options in fit:
-                if attack.name in audit.done:
-                    console.print(f"{attack.name}: was done before the interruption", highlight=False)
-                else:
-                    audit.add(attack.name, list(_said(attack.findings(run, options))))
-            with run.site() as site:
-                site.record("audit", run.state.run, {"attacks": [attack.name for attack, _ in fit]})
-            findings = audit.end()
+            with UnfinishedAudit.begin(folder, {attack.name: options for attack, options in fit}) as audit:
+                run.drawn_seed = audit.seed
+                for attack, options in fit:
+                    if attack.name in audit.done:
+                        console.print(f"{attack.name}: was done before the interruption", highlight=False)
+                    else:
+                        audit.add(attack.name, list(_said(attack.findings(run, options))))
+                with run.site() as site:
+                    site.record("audit", run.state.run, {"attacks": [attack.name for attack, _ in fit]})
+                findings = audit.end()
     except KeyboardInterrupt:
         console.print("Findings so far and trained models are kept; the same command goes on.")
         raise

@@ -138,7 +138,7 @@ def _read(run: LoadedRun, records: Sequence[int]) -> tuple[Tensor, dict[str, Ten
 
 def _public(run: LoadedRun, uri: str) -> Cohort:
     if uri == run.study.cohort.uri or (Path(uri).exists() and Path(uri).resolve() == Path(run.cohort.uri).resolve()):
-        raise InputError(f"--set public={uri}: is the run's own cohort; leave it out to take its held-out patients")
+        raise InputError(f"public={uri}: is the run's own cohort; leave the option out to take its held-out patients")
     return open_cohort(uri, unit="record", strict=False, hashed=False, download=run.download)
 
 
