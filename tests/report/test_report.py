@@ -374,10 +374,11 @@ def test_figures_follow_the_page_and_say_what_they_are():
 
 def test_attacks_of_audits_are_cited_once_each(make_run):
     run = make_run()
-    for name in ("one-run", "planted-images", "lira", "lira"):
+    for name in ("one-run", "planted-images", "lira", "lira", "visual", "optimal-linear", "identification"):
         append_finding(run, finding(attack=name))
     found = keys(run)
-    for key in ("nasr2023tight", "steinke2023privacy", "mahloujifar2024auditing", "carlini2022membership"):
+    audits = ("nasr2023tight", "steinke2023privacy", "mahloujifar2024auditing", "carlini2022membership")
+    for key in (*audits, "schwethelm2025visual", "riess2024mean", "balle2022reconstructing", "kaissis2023bounding"):
         assert found.count(key) == 1
 
 
