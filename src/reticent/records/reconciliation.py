@@ -84,10 +84,19 @@ class Reconciliation(_Record):
             f"Of {attacked}, as many unrelated images come within the threshold of {100 * self.control:.3g} %: that is "
             "what a match is worth without a leak."
         )
-        stopped = next((row for row in self.rows if row.noise_multiplier and not row.recovered), None)
+        stopped = self._least_that_stops()
         if stopped is None:
-            return (control, "At every budget the attack recovered images: none of them is safe from it.")
+            return (
+                control,
+                "At the most noise, too, the attack recovered images: none of the budgets is safe from it.",
+            )
         return (control, self._stopped(stopped, attacked), self._guaranteed(stopped))
+
+    def _least_that_stops(self) -> Budget | None:
+        """The least noise from which on nothing is recovered; of the budgets with a performance if one of them does."""
+        last = max((place for place, row in enumerate(self.rows) if row.recovered), default=-1)
+        stopping = [row for row in self.rows[last + 1 :] if row.noise_multiplier]
+        return next((row for row in stopping if row.performance is not None), stopping[0] if stopping else None)
 
     def _stopped(self, row: Budget, attacked: str) -> str:
         upper = row.interval.upper or 1.0

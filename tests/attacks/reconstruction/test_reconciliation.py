@@ -118,6 +118,17 @@ def test_the_reading_says_what_stopped_the_attack_what_it_cost_and_what_it_does_
     assert "one attack" in guaranteed
 
 
+def test_the_reading_is_about_a_budget_with_a_performance_from_which_on_nothing_is_recovered(record):
+    assert "At epsilon = " in record.readings()[1]
+    assert "noise multiplier 0.1)" in record.readings()[1]  # 0.01 stops the attack as well, but no model was trained
+    assert "auroc dropped by 0.022 from 0.938 at no privacy" in record.readings()[1]
+    late = [row.model_copy(update={"recovered": 0.01 * (row.noise_multiplier == 0.1)}) for row in record.rows]
+    after = record.model_copy(update={"rows": tuple(late)}).readings()[1]
+    assert "dropped by 0.232" in after
+    never = record.model_copy(update={"rows": (*late[:-1], late[-1].model_copy(update={"recovered": 0.01}))})
+    assert "none of the budgets is safe" in never.readings()[1]
+
+
 def test_the_noise_stands_beside_every_large_epsilon(record):
     for row in record.rows:
         name = budget_name(row)
