@@ -116,6 +116,11 @@ def test_the_reading_says_what_stopped_the_attack_what_it_cost_and_what_it_does_
     assert "without" not in stopped
     assert "the right one of 1,000" in guaranteed
     assert "one attack" in guaranteed
+    assert "probability of at most 1, that is nothing." in guaranteed
+    assert guaranteed.endswith("it is at most 0.039, while auroc dropped by 0.232 from 0.938 at no privacy.")
+    last = record.rows[-1]
+    loose = last.model_copy(update={"worst_case": last.worst_case.model_copy(update={"upper": 0.06})})
+    assert record.model_copy(update={"rows": (*record.rows[:-1], loose)}).readings()[2].endswith("that is nothing.")
 
 
 def test_the_reading_is_about_a_budget_with_a_performance_from_which_on_nothing_is_recovered(record):
