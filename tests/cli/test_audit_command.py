@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from reticent.attacks import UnfinishedAudit
 from reticent.attacks.auditing import canary_game
-from reticent.attacks.reconstruction.on_runs import visual
 from reticent.attacks.reconstruction.priors import diffusion_training
 from reticent.governance import Ledger
 from reticent.records import RunFolder, read_findings
@@ -154,12 +154,16 @@ def test_an_interrupted_game_goes_on_where_it_was(reticent, trained, monkeypatch
     assert not noise.exceeds
 
 
-def test_an_interrupted_audit_goes_on_with_its_seed_and_repeats_nothing(reticent, trained, monkeypatch):
+def test_an_interrupted_audit_goes_on_with_its_seed_repeats_nothing_and_forgets_no_alarm(
+    reticent, trained, monkeypatch
+):
     run = trained()
     command = ["audit", run, "--attack", "step", "--attack", "visual", *ENOUGH[:2]]
     settings = "prior=diffusion", "iterations=3", "patients=4", "public=phantom:chest?subjects=50"
     command += [word for setting in settings for word in ("--set", f"visual.{setting}")]
     monkeypatch.setattr(diffusion_training, "_KEPT_EVERY", 2)
+    draw = BandedNoise.draw
+    monkeypatch.setattr(BandedNoise, "draw", lambda self, step, name, like: draw(self, step, name, like) / 20)
     steps, step = [], diffusion_training.DiffusionTraining._step
 
     def interrupted(self, *arguments):
@@ -173,32 +177,18 @@ def test_an_interrupted_audit_goes_on_with_its_seed_and_repeats_nothing(reticent
     before = read_findings(RunFolder(run))
     assert {f.attack for f in before} == {"step"}
     ended = reticent(*command, "--jobs", "2")
-    assert ended.code == 0, ended.err
+    assert ended.code == 1
+    assert "step: mu contradicts what is guaranteed" in ended.err  # as was found before the interruption
     assert steps == [0, 1, 2, 2]
     assert "step: was done before the interruption" in ended.out
     findings = read_findings(RunFolder(run))
     assert findings[: len(before)] == before
     assert {f.attack for f in findings[len(before) :]} == {"visual"}
     assert len({f.seed for f in findings}) == 1
-    assert before[0].metric in ended.out[ended.out.index("guaranteed") :]  # the table is of all
     assert not list((run / "private" / "audits").glob("unfinished*"))
-    assert reticent(*command).code == 0  # a new one, from another seed
-    again = read_findings(RunFolder(run))[len(findings) :]
-    assert {f.attack for f in again} == {"step", "visual"}
-    assert again[0].seed != findings[0].seed
-
-
-def test_what_contradicted_the_guarantee_before_an_interruption_still_ends_with_1(reticent, trained, monkeypatch):
-    run = trained()
-    draw, drawn = BandedNoise.draw, visual.visual_audit
-    monkeypatch.setattr(BandedNoise, "draw", lambda self, step, name, like: draw(self, step, name, like) / 20)
-    monkeypatch.setattr(visual, "visual_audit", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-    command = ["audit", run, "--attack", "step", "--attack", "visual", *ENOUGH[:2]]
-    assert reticent(*command).code == 130
-    monkeypatch.setattr(visual, "visual_audit", drawn)
-    ended = reticent(*command)
-    assert ended.code == 1
-    assert "step: mu contradicts what is guaranteed" in ended.err
+    new = UnfinishedAudit.begin(RunFolder(run), {})
+    assert new.done == {}
+    assert new.seed != findings[0].seed
 
 
 def test_a_run_without_privacy_is_attacked_as_far_as_that_makes_sense(reticent, small, trained):
