@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from reticent.attacks import UnfinishedAudit
 from reticent.attacks.auditing import canary_game
+from reticent.attacks.reconstruction.priors import diffusion_training
 from reticent.governance import Ledger
 from reticent.records import RunFolder, read_findings
 from reticent.training import PrivateRun, private_step
@@ -132,7 +134,7 @@ def test_references_are_trained_side_by_side(reticent, trained):
 
 def test_an_interrupted_game_goes_on_where_it_was(reticent, trained, monkeypatch):
     run = trained()
-    command = ["audit", run, "--attack", "one-run", "--seed", "5", *ENOUGH[2:]]
+    command = ["audit", run, "--attack", "one-run", *ENOUGH[2:]]
     taken = []
 
     def counted(study, step, *arguments):
@@ -150,6 +152,43 @@ def test_an_interrupted_game_goes_on_where_it_was(reticent, trained, monkeypatch
     assert taken == [0, 1, "interrupted", 3]  # the third step was spent when it was interrupted
     noise = next(f for f in read_findings(RunFolder(run)) if f.metric == "size of the noise")
     assert not noise.exceeds
+
+
+def test_an_interrupted_audit_goes_on_with_its_seed_repeats_nothing_and_forgets_no_alarm(
+    reticent, trained, monkeypatch
+):
+    run = trained()
+    command = ["audit", run, "--attack", "step", "--attack", "visual", *ENOUGH[:2]]
+    settings = "prior=diffusion", "iterations=3", "patients=4", "public=phantom:chest?subjects=50"
+    command += [word for setting in settings for word in ("--set", f"visual.{setting}")]
+    monkeypatch.setattr(diffusion_training, "_KEPT_EVERY", 2)
+    draw = BandedNoise.draw
+    monkeypatch.setattr(BandedNoise, "draw", lambda self, step, name, like: draw(self, step, name, like) / 20)
+    steps, step = [], diffusion_training.DiffusionTraining._step
+
+    def interrupted(self, *arguments):
+        steps.append(self.done)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        step(self, *arguments)
+
+    monkeypatch.setattr(diffusion_training.DiffusionTraining, "_step", interrupted)
+    assert reticent(*command).code == 130
+    before = read_findings(RunFolder(run))
+    assert {f.attack for f in before} == {"step"}
+    ended = reticent(*command, "--jobs", "2")
+    assert ended.code == 1
+    assert "step: mu contradicts what is guaranteed" in ended.err  # as was found before the interruption
+    assert steps == [0, 1, 2, 2]
+    assert "step: was done before the interruption" in ended.out
+    findings = read_findings(RunFolder(run))
+    assert findings[: len(before)] == before
+    assert {f.attack for f in findings[len(before) :]} == {"visual"}
+    assert len({f.seed for f in findings}) == 1
+    assert not list((run / "private" / "audits").glob("unfinished*"))
+    new = UnfinishedAudit.begin(RunFolder(run), {})
+    assert new.done == {}
+    assert new.seed != findings[0].seed
 
 
 def test_a_run_without_privacy_is_attacked_as_far_as_that_makes_sense(reticent, small, trained):
@@ -222,10 +261,11 @@ def test_an_audit_whose_patients_are_gone_says_so_and_one_without_patients_works
     run = trained(manifest, "--noise-multiplier", "1")
     for image in (manifest.parent / "images").iterdir():
         image.unlink()
-    for attack in (["--attack", "loss"], []):
+    for attack in (["--attack", "loss"], ["--attack", "step", "--attack", "visual"], []):
         ended = reticent("audit", run, *attack)
         assert ended.code == 2
         assert "cannot be opened, which this attack needs" in ended.err
+        assert not list((run / "private").rglob("unfinished*"))
         assert read_findings(RunFolder(run)) == []
     assert reticent("audit", run, "--attack", "one-run", *ENOUGH[2:]).code == 0
 

@@ -61,6 +61,26 @@ def test_a_sweep_over_noise_becomes_a_page_of_risk_and_performance(reticent, swe
     assert json.loads((out / "reconciliation.json").read_text())["seed"] == 1
 
 
+def test_a_reconciliation_repeats_from_its_recorded_seed_and_says_so_when_images_are_gone(reticent, swept, tmp_path):
+    out, records = swept(), []
+    command = ["reconcile", out, "--patients", "8", "--batch", "4"]
+    assert reticent(*command).code == 0
+    page = out / "reconciliation.json"
+    records.append(json.loads(page.read_text()))
+    assert reticent(*command, "--seed", records[0]["seed"]).code == 0
+    records.append(json.loads(page.read_text()))
+    for record in records:
+        del record["created"]
+    assert records[0] == records[1]
+    for image in (tmp_path / "clinic" / "images").iterdir():
+        image.unlink()
+    page.unlink()
+    ended = reticent(*command)
+    assert ended.code == 2
+    assert "the cohort that the run was trained on cannot be opened" in ended.err
+    assert not page.exists()
+
+
 @pytest.mark.parametrize(
     ("more", "options", "message"),
     [

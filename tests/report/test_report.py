@@ -297,6 +297,16 @@ def test_what_attacks_achieved_stands_beside_the_guarantee_and_guessing(make_run
     assert "Releasable under the guarantee" in text
 
 
+def test_settings_of_several_amounts_of_noise_are_a_table(make_run):
+    run = make_run()
+    levels = [{"noise multiplier": 0.01, "MSE": 0.00123456}, {"noise multiplier": 1.0, "MSE": HOSTILE}]
+    append_finding(run, finding(settings={"prior": "wiener", "levels of noise": levels}))
+    text = read(run).text
+    assert f"Levels of noise noise multiplier 0.01 1 MSE 0.001235 {HOSTILE}" in text
+    assert "prior: wiener, seed: 7" in text
+    assert "{" not in text[text.index("What attacks recovered") : text.index("The study")]
+
+
 def test_a_lower_bound_is_marked_as_one_and_rounded_down(make_run):
     run = make_run()
     bound = Interval(lower=1.83456, upper=None, confidence=0.95)
@@ -364,10 +374,11 @@ def test_figures_follow_the_page_and_say_what_they_are():
 
 def test_attacks_of_audits_are_cited_once_each(make_run):
     run = make_run()
-    for name in ("one-run", "planted-images", "lira", "lira"):
+    for name in ("one-run", "planted-images", "lira", "lira", "visual", "optimal-linear", "identification"):
         append_finding(run, finding(attack=name))
     found = keys(run)
-    for key in ("nasr2023tight", "steinke2023privacy", "mahloujifar2024auditing", "carlini2022membership"):
+    audits = ("nasr2023tight", "steinke2023privacy", "mahloujifar2024auditing", "carlini2022membership")
+    for key in (*audits, "schwethelm2025visual", "riess2024mean", "balle2022reconstructing", "kaissis2023bounding"):
         assert found.count(key) == 1
 
 

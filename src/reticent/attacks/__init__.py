@@ -6,12 +6,14 @@ from reticent.attacks.loaded_run import LoadedRun, fresh_seed
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.registry import ATTACKS, Attack, chosen_attacks
 from reticent.attacks.roc import auc, found_at
+from reticent.attacks.unfinished import UnfinishedAudit
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "AttackOptions",
     "LoadedRun",
+    "UnfinishedAudit",
     "auc",
     "audit_script",
     "chosen_attacks",

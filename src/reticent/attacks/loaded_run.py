@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Any, Self
 from torch import nn
 
 from reticent.accounting import Mechanism, mechanism_from_dict
+from reticent.attacks.options import AttackOptions
 from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
@@ -23,6 +24,11 @@ from reticent.training import PreparedCohort, Progress, Task, released_model
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Nothing is shown."""
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, to be recorded."""
+    return secrets.randbits(32)
 
 
 @dataclass
@@ -37,6 +43,8 @@ class LoadedRun:
     """Another place of the site ledger than the run recorded."""
     progress: Progress = _silent
     download: bool = False
+    drawn_seed: int = field(default_factory=fresh_seed)
+    """Of attacks that are given none."""
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +118,10 @@ class LoadedRun:
         data.decode(self.cache, self.progress)
         return data
 
+    def seed(self, options: AttackOptions) -> int:
+        """The one asked for, else the one that was drawn."""
+        return self.drawn_seed if options.seed is None else options.seed
+
     def repeated_study(self, **privacy: Any) -> Study:
         """The study of a training like the run's: its noise in place of a target, no budget and no twin."""
         study, state = self.study, self.state
@@ -166,8 +178,3 @@ class LoadedRun:
     def cache(self) -> Path:
         """Where `data` is decoded."""
         return self.folder.private / "audits" / "cache"
-
-
-def fresh_seed() -> int:
-    """A seed from the operating system, to be recorded."""
-    return secrets.randbits(32)

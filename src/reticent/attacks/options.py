@@ -15,7 +15,7 @@ class AttackOptions(BaseModel):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of intervals and of empirical lower bounds."""
     seed: Annotated[int, Field(ge=0)] | None = None
-    """All that the attack draws; None: drawn afresh, and recorded with the finding."""
+    """All that the attack draws; None: drawn once for the audit, and recorded with each finding."""
     jobs: Annotated[int, Field(ge=1)] = 1
     """Trainings at a time."""
     backend: str = "loky"

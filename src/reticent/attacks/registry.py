@@ -145,6 +145,7 @@ _ATTACKS: tuple[Attack, ...] = (
         identification.attack,
         identification.IdentificationOptions,
         _whole_run,
+        patients=True,
         default=True,
     ),
     Attack(
@@ -154,6 +155,7 @@ _ATTACKS: tuple[Attack, ...] = (
         visual.attack,
         visual.VisualOptions,
         _whole_run,
+        patients=True,
         default=True,
     ),
     Attack(
@@ -163,6 +165,7 @@ _ATTACKS: tuple[Attack, ...] = (
         optimal_linear.attack,
         optimal_linear.LinearOptions,
         lambda run: no_noisy_gradients(run) or _one_of_a_campaign(run),
+        patients=True,
     ),
     Attack(
         "imprint",
@@ -171,6 +174,7 @@ _ATTACKS: tuple[Attack, ...] = (
         implants.imprint_attack,
         implants.ImplantOptions,
         no_gradients,
+        patients=True,
     ),
     Attack(
         "trap-weights",
@@ -179,6 +183,7 @@ _ATTACKS: tuple[Attack, ...] = (
         implants.trap_attack,
         implants.ImplantOptions,
         no_gradients,
+        patients=True,
     ),
     Attack(
         "gradient-inversion",
@@ -187,6 +192,7 @@ _ATTACKS: tuple[Attack, ...] = (
         inversion.attack,
         inversion.InversionOptions,
         _classifies,
+        patients=True,
     ),
     Attack(
         "segmentation-inversion",
@@ -195,6 +201,7 @@ _ATTACKS: tuple[Attack, ...] = (
         inversion.attack,
         inversion.InversionOptions,
         _segments,
+        patients=True,
     ),
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ATTACKS}

@@ -71,26 +71,29 @@ def _audit(
     ledger: Path | None,
     download: bool,
 ) -> list[Finding]:
-    from reticent.attacks import LoadedRun, chosen_attacks
-    from reticent.records import RunFolder, append_finding
+    from reticent.attacks import LoadedRun, UnfinishedAudit, chosen_attacks
+    from reticent.records import RunFolder
     from reticent.report import write_report
 
     folder = RunFolder.open(path)
     chosen = chosen_attacks(names)
     _require_chosen(settings, [attack.name for attack in chosen])
     planned = [(attack, _options(attack.options, attack.name, common, settings)) for attack in chosen]
-    findings: list[Finding] = []
     try:
         with progress() as advance, LoadedRun(folder, ledger, advance, download) as run:
             fit = list(_fit(run, planned, named=bool(names)))
             if any(attack.patients for attack, _ in fit):
                 _ = run.data  # before anything takes time: they may be gone
-            for attack, options in fit:
-                for finding in _said(attack.findings(run, options)):
-                    append_finding(folder, finding)
-                    findings.append(finding)
-            with run.site() as site:
-                site.record("audit", run.state.run, {"attacks": [attack.name for attack, _ in fit]})
+            with UnfinishedAudit.begin(folder, {attack.name: options for attack, options in fit}) as audit:
+                run.drawn_seed = audit.seed
+                for attack, options in fit:
+                    if attack.name in audit.done:
+                        console.print(f"{attack.name}: was done before the interruption", highlight=False)
+                    else:
+                        audit.add(attack.name, list(_said(attack.findings(run, options))))
+                with run.site() as site:
+                    site.record("audit", run.state.run, {"attacks": [attack.name for attack, _ in fit]})
+                findings = audit.end()
     except KeyboardInterrupt:
         console.print("Findings so far and trained models are kept; the same command goes on.")
         raise

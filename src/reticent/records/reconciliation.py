@@ -13,6 +13,8 @@ from reticent.records.statement import Number
 RECONCILIATION_SCHEMA: Final = "reticent.reconciliation/1"
 LARGE_EPSILON: Final = 100.0
 """From here on epsilon alone says little, and the noise multiplier stands beside it."""
+SMALL_CHANCE: Final = 0.05
+"""Of being named: the least budget below is told beside one at which the attack alone failed."""
 
 
 class _Record(BaseModel):
@@ -84,10 +86,19 @@ class Reconciliation(_Record):
             f"Of {attacked}, as many unrelated images come within the threshold of {100 * self.control:.3g} %: that is "
             "what a match is worth without a leak."
         )
-        stopped = next((row for row in self.rows if row.noise_multiplier and not row.recovered), None)
+        stopped = self._least_that_stops()
         if stopped is None:
-            return (control, "At every budget the attack recovered images: none of them is safe from it.")
+            return (
+                control,
+                "At the most noise, too, the attack recovered images: none of the budgets is safe from it.",
+            )
         return (control, self._stopped(stopped, attacked), self._guaranteed(stopped))
+
+    def _least_that_stops(self) -> Budget | None:
+        """The least noise from which on nothing is recovered; of the budgets with a performance if one of them does."""
+        last = max((place for place, row in enumerate(self.rows) if row.recovered), default=-1)
+        stopping = [row for row in self.rows[last + 1 :] if row.noise_multiplier]
+        return next((row for row in stopping if row.performance is not None), stopping[0] if stopping else None)
 
     def _stopped(self, row: Budget, attacked: str) -> str:
         upper = row.interval.upper or 1.0
@@ -95,20 +106,32 @@ class Reconciliation(_Record):
             f"At {budget_name(row)} no image of {attacked} was recovered (at most {100 * upper:.3g} % with "
             f"{100 * row.interval.confidence:g} % confidence)"
         )
+        return f"{sentence}{self._price(row)}."
+
+    def _price(self, row: Budget) -> str:
+        """The performance beside that of the least noise; empty where it is not known."""
         best = self.rows[0]
         if row is best or row.performance is None or best.performance is None:
-            return f"{sentence}."
+            return ""
         drop = best.performance.value - row.performance.value
         change = f"dropped by {drop:.3f}" if drop >= 0 else f"rose by {-drop:.3f}"
-        return f"{sentence}, while {self.metric} {change} from {best.performance.value:.3f} at {budget_name(best)}."
+        return f", while {self.metric} {change} from {best.performance.value:.3f} at {budget_name(best)}"
 
     def _guaranteed(self, row: Budget) -> str:
-        bound = row.worst_case.upper if row.worst_case.upper is not None else 1.0
-        return (
+        bound = _most(row)
+        sentence = (
             "This says something of one attack, which has neither candidates nor an idea of such images; what is "
             "guaranteed at that budget, against every attack, is that the right one of "
-            f"{self.subjects:,} is named with probability of at most {bound:.3g}."
+            f"{self.subjects:,} is named with probability of at most {bound:.3g}{', that is nothing' * (bound > 0.99)}."
         )
+        safer = next((other for other in self.rows if other.performance and _most(other) < SMALL_CHANCE), None)
+        if bound < SMALL_CHANCE or safer is None:
+            return sentence
+        return f"{sentence} At {budget_name(safer)} it is at most {_most(safer):.2g}{self._price(safer)}."
+
+
+def _most(row: Budget) -> float:
+    return 1.0 if row.worst_case.upper is None else row.worst_case.upper
 
 
 def budget_name(row: Budget) -> str:

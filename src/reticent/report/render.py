@@ -123,10 +123,21 @@ class _Attacked:
 
     @property
     def settings(self) -> str:
-        """Of the last finding, with its seed."""
+        """Of the last finding, with its seed; but for `tables`."""
         last = self.findings[-1]
         told = last.settings | ({} if last.seed is None else {"seed": last.seed})
-        return ", ".join(f"{name}: {wording.plain(value)}" for name, value in told.items())
+        return ", ".join(f"{name}: {wording.plain(value)}" for name, value in told.items() if not _is_table(value))
+
+    @property
+    def tables(self) -> Iterator[tuple[str, list[list[str]]]]:
+        """Settings that are lists of the same values, such as one for each amount of noise: a line for each value."""
+        for name, rows in self.findings[-1].settings.items():
+            if _is_table(rows):
+                yield name, [[key, *(wording.plain(row[key]) for row in rows)] for key in rows[0]]
+
+
+def _is_table(setting: object) -> bool:
+    return isinstance(setting, list) and bool(setting) and all(isinstance(row, dict) for row in setting)
 
 
 def _attacked(run: RunFolder, findings: Iterable[Finding]) -> list[_Attacked]:

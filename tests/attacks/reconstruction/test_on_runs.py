@@ -57,7 +57,7 @@ def test_without_privacy_everybody_who_took_part_is_named_and_nothing_is_guarant
 def test_the_visual_audit_shows_less_and_less_and_keeps_its_pictures_inside(audited):
     found = findings(audited, "visual", patients=6, gallery=10)
     likeness, named = found["SSIM"], found["re-identification rate"]
-    levels = likeness.settings["levels"]
+    levels = likeness.settings["levels of noise"]
     assert [level["noise multiplier"] for level in levels] == pytest.approx([0.01, 1 / 30, 0.1, 1 / 3, 1.0], abs=1e-5)
     errors = [level["MSE"] for level in levels]
     assert errors == sorted(errors)
@@ -71,7 +71,9 @@ def test_the_visual_audit_shows_less_and_less_and_keeps_its_pictures_inside(audi
     assert not named.exceeds
     (name,) = likeness.figures
     picture = audited.folder.private / "audits" / "visual" / name
-    assert Image.open(picture).size[0] > 500
+    width, height = Image.open(picture).size  # seven columns, and two rows for each of four patients
+    assert width > 500
+    assert height > width
     assert stat.S_IMODE(picture.stat().st_mode) == 0o600
     assert not list(audited.folder.release.glob("**/*.png"))
 

@@ -5,7 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.attacks.reconstruction.priors import DiffusionPrior, EmpiricalPrior, GaussianPrior
+from reticent.attacks.reconstruction.priors import (
+    DiffusionPrior,
+    EmpiricalPrior,
+    GaussianPrior,
+    diffusion_training,
+)
 from reticent.attacks.reconstruction.priors.schedule import denoised, matching_levels, signal_shares
 from reticent.errors import InputError
 
@@ -129,6 +134,26 @@ def test_training_with_the_same_seed_repeats_and_leaves_other_random_numbers_alo
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in one.network.state_dict().items():
         assert torch.equal(value, other.network.state_dict()[name])
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(public, monkeypatch, tmp_path):
+    monkeypatch.setattr(diffusion_training, "_KEPT_EVERY", 2)
+    options = {"iterations": 6, "channels": (8, 16), "seed": 4}
+    checkpoint, seen = tmp_path / "unfinished", []
+
+    def interrupting(done, total):
+        seen.append(done)
+        if done == 5 and len(seen) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DiffusionPrior.fit(public[:64], checkpoint=checkpoint, progress=interrupting, **options)
+    went_on = DiffusionPrior.fit(public[:64], checkpoint=checkpoint, progress=interrupting, **options)
+    assert seen == [1, 2, 3, 4, 5, 5, 6]  # the fifth had not been kept
+    assert not checkpoint.exists()
+    at_once = DiffusionPrior.fit(public[:64], **options)
+    for name, value in at_once.network.state_dict().items():
+        assert torch.equal(value, went_on.network.state_dict()[name])
 
 
 def test_images_of_odd_sides_and_volumes_are_denoised_too():

@@ -116,6 +116,22 @@ def test_the_reading_says_what_stopped_the_attack_what_it_cost_and_what_it_does_
     assert "without" not in stopped
     assert "the right one of 1,000" in guaranteed
     assert "one attack" in guaranteed
+    assert "probability of at most 1, that is nothing." in guaranteed
+    assert guaranteed.endswith("it is at most 0.039, while auroc dropped by 0.232 from 0.938 at no privacy.")
+    last = record.rows[-1]
+    loose = last.model_copy(update={"worst_case": last.worst_case.model_copy(update={"upper": 0.06})})
+    assert record.model_copy(update={"rows": (*record.rows[:-1], loose)}).readings()[2].endswith("that is nothing.")
+
+
+def test_the_reading_is_about_a_budget_with_a_performance_from_which_on_nothing_is_recovered(record):
+    assert "At epsilon = " in record.readings()[1]
+    assert "noise multiplier 0.1)" in record.readings()[1]  # 0.01 stops the attack as well, but no model was trained
+    assert "auroc dropped by 0.022 from 0.938 at no privacy" in record.readings()[1]
+    late = [row.model_copy(update={"recovered": 0.01 * (row.noise_multiplier == 0.1)}) for row in record.rows]
+    after = record.model_copy(update={"rows": tuple(late)}).readings()[1]
+    assert "dropped by 0.232" in after
+    never = record.model_copy(update={"rows": (*late[:-1], late[-1].model_copy(update={"recovered": 0.01}))})
+    assert "none of the budgets is safe" in never.readings()[1]
 
 
 def test_the_noise_stands_beside_every_large_epsilon(record):

@@ -13,7 +13,7 @@ from reticent.attacks.auditing.canary_game import Game, Played, affordable, game
 from reticent.attacks.auditing.noise_law import noise_law
 from reticent.attacks.auditing.sampling_law import sampling_law
 from reticent.attacks.auditing.watch import likelihood_ratios
-from reticent.attacks.loaded_run import LoadedRun, fresh_seed
+from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.roc import Found, found_at, power_of
 from reticent.records import GAP_LEVEL, Finding, Interval, Number
@@ -37,7 +37,7 @@ class OneRunOptions(AttackOptions):
 
 def attack(run: LoadedRun, options: OneRunOptions) -> Iterator[Finding]:
     """A second training by the run's own study, of made-up patients among whom are canaries."""
-    began, seed = time.perf_counter(), options.seed if options.seed is not None else fresh_seed()
+    began, seed = time.perf_counter(), run.seed(options)
     privacy = run.study.privacy
     price = privacy.steps * privacy.sampling_rate / privacy.groups  # half the canaries take part, at twice the time
     game = Game(options.canaries or affordable(run, price), 1, False, seed)

@@ -13,7 +13,7 @@ from reticent.accounting import EmpiricalLowerBound, Gaussian
 from reticent.attacks.auditing.canary_game import Game, Played, affordable, game_study, play
 from reticent.attacks.auditing.independent_bounds import errors_at, mu_at, mu_p_value
 from reticent.attacks.auditing.sensitivity import largest_change
-from reticent.attacks.loaded_run import LoadedRun, fresh_seed
+from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.options import AttackOptions
 from reticent.records import Finding, Interval, Number
 
@@ -35,7 +35,7 @@ class StepOptions(AttackOptions):
 
 def attack(run: LoadedRun, options: StepOptions) -> Iterator[Finding]:
     """Canaries with several images each, beside foils, in one step through the run's own clipping and noise."""
-    began, seed = time.perf_counter(), options.seed if options.seed is not None else fresh_seed()
+    began, seed = time.perf_counter(), run.seed(options)
     images = min(_IMAGES, run.study.privacy.max_records_per_subject) if run.study.cohort.unit == "subject" else 1
     game = Game(options.canaries or affordable(run, _PRICE), images, True, seed)
     whole = {"steps": 1, "sampling_rate": 1.0, "noise": "independent", "bands": None}

@@ -30,7 +30,7 @@ from reticent.attacks.reconstruction.scores import pairwise
 from reticent.attacks.reconstruction.trap_weights import read_rows, trap
 from reticent.errors import InputError
 from reticent.records import Budget, Number, Performance, Reconciliation
-from reticent.training import Task
+from reticent.training import Progress, Task
 from reticent.training.noise import SeededSource
 
 _ACCURACY = 1e-4
@@ -69,6 +69,7 @@ def reconcile(
     metric: str,
     split: str,
     more: Sequence[float] = (),
+    progress: Progress = lambda stage, done, total: None,
 ) -> Reconciliation:
     """Attack the material's images at every noise multiplier that has a performance, and at `more`.
 
@@ -88,6 +89,11 @@ def reconcile(
     targets, others = material.unit(material.images), material.unit(material.references[: protocol.neurons])
     control = match_reconstructions(targets, others).scores
     budgets: list[float | None] = [*([None] if None in performance else []), *noises]
+    rows: list[Budget] = []
+    for sigma in budgets:
+        progress("Attacking budgets", len(rows), len(budgets))
+        rows.append(_row(protocol, material, task, layer, sigma, performance.get(sigma)))
+    progress("Attacking budgets", len(rows), len(budgets))
     return Reconciliation(
         cohort=cohort,
         unit="record" if protocol.unit == "record" else "subject",
@@ -106,7 +112,7 @@ def reconcile(
         source=material.source,
         overlap=material.overlap,
         seed=material.seed,
-        rows=tuple(_row(protocol, material, task, layer, sigma, performance.get(sigma)) for sigma in budgets),
+        rows=tuple(rows),
     )
 
 

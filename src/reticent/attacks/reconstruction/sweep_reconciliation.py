@@ -67,7 +67,7 @@ def reconcile_sweep(
         )
         return reconcile(
             protocol, gather(loaded, options), loaded.task, {sigma: _performance(v) for sigma, v in values.items()},
-            cohort=first.state().cohort, metric=name, split=split, more=more,
+            cohort=first.state().cohort, metric=name, split=split, more=more, progress=progress,
         )  # fmt: skip
 
 

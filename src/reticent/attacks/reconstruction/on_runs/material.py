@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reticent.attacks.loaded_run import LoadedRun, fresh_seed
+from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence
 from reticent.attacks.reconstruction.scores import pairwise
@@ -78,7 +78,7 @@ def gather(run: LoadedRun, options: ReconstructionOptions) -> Material:
         InputError: the cohort has several inputs, or there is nobody whose images the adversary could have.
     """
     overlap: str | None
-    data, seed = run.data, options.seed if options.seed is not None else fresh_seed()
+    data, seed = run.data, run.seed(options)
     if len(data.channels) > 1:
         raise InputError(f"{run.folder.path}: the network takes {len(data.channels)} inputs; images of one are rebuilt")
     rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def _read(run: LoadedRun, records: Sequence[int]) -> tuple[Tensor, dict[str, Ten
 
 def _public(run: LoadedRun, uri: str) -> Cohort:
     if uri == run.study.cohort.uri or (Path(uri).exists() and Path(uri).resolve() == Path(run.cohort.uri).resolve()):
-        raise InputError(f"--set public={uri}: is the run's own cohort; leave it out to take its held-out patients")
+        raise InputError(f"public={uri}: is the run's own cohort; leave the option out to take its held-out patients")
     return open_cohort(uri, unit="record", strict=False, hashed=False, download=run.download)
 
 

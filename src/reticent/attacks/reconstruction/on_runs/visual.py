@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor
 
 from reticent.attacks.loaded_run import LoadedRun
-from reticent.attacks.reconstruction.image_grid import Column, save_grid
 from reticent.attacks.reconstruction.on_runs.findings import asset, likeness, rate
 from reticent.attacks.reconstruction.on_runs.material import (
     Material,
@@ -24,11 +23,13 @@ from reticent.attacks.reconstruction.on_runs.material import (
 )
 from reticent.attacks.reconstruction.priors import DiffusionPrior, EmpiricalPrior, GaussianPrior, Prior
 from reticent.attacks.reconstruction.visual import Level, VisualAudit, visual_audit
+from reticent.attacks.reconstruction.visual_grid import save_visual_grid
 from reticent.errors import InputError
 from reticent.records import Finding
 
 _LESS = (1 / 100, 1 / 30, 1 / 10, 1 / 3)
 _WITHOUT_PRIVACY = (0.003, 0.03, 0.3)
+_DRAWN = 4
 _LEFT_OUT = (
     "a better prior: this is what one prior makes of the images, and failure proves nothing",
     "adversaries who do not know when a patient took part: they see less",
@@ -73,7 +74,7 @@ def attack(run: LoadedRun, options: VisualOptions) -> Iterator[Finding]:
         "settings": {
             **material.settings(), **({"overlap": overlap} if overlap else {}), "prior": options.prior,
             "steps with the patient": looks, "gallery": audit.gallery,
-            "levels": [{name: round(value, 6) for name, value in row.items()} for row in audit.table()],
+            "levels of noise": [{name: round(value, 6) for name, value in row.items()} for row in audit.table()],
         },
         "seed": material.seed,
         "seconds": time.perf_counter() - began,
@@ -121,6 +122,7 @@ def _trained(run: LoadedRun, options: VisualOptions, material: Material, known: 
         return DiffusionPrior.load(kept)
     prior = DiffusionPrior.fit(
         known, material.source, iterations=options.iterations, seed=material.seed,
+        checkpoint=kept.with_suffix(".unfinished"),
         progress=lambda done, total: run.progress("Training a diffusion prior", done, total),
     )  # fmt: skip
     prior.save(kept)
@@ -130,10 +132,6 @@ def _trained(run: LoadedRun, options: VisualOptions, material: Material, known: 
 def _draw(path: Path, audit: VisualAudit, own: float, looks: int) -> None:
     def titled(level: Level) -> str:
         mark = "the run's noise" if level.noise_multiplier == own else "noise"
-        return f"{mark} {level.noise_multiplier:.3g}"
+        return f"{mark}\n{level.noise_multiplier:.3g}"
 
-    columns = [Column("original", audit.images)]
-    for level in audit.levels:
-        columns += [Column(f"{titled(level)}:\nseen", level.seen), Column("denoised", level.found)]
-    columns.append(Column("prior only", audit.guess.expand_as(audit.images)))
-    save_grid(path, columns, 5, f"{looks} steps with the patient; prior from {audit.prior}")
+    save_visual_grid(path, audit, _DRAWN, titled, f"{looks} steps with the patient; prior from {audit.prior}")

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from reticent.attacks.reconstruction.priors.diffusion_training import BATCH, DiffusionTraining, predicted_by
 from reticent.attacks.reconstruction.priors.prior import Mode, require_images, shaped
-from reticent.attacks.reconstruction.priors.schedule import LEVELS, denoised, signal_shares
+from reticent.attacks.reconstruction.priors.schedule import denoised, signal_shares
 from reticent.errors import InputError
 from reticent.records import write_file
 
 _FORMAT = "reticent.diffusion-prior/1"
 _GROUPS = 8
-_BATCH, _RATE = 32, 2e-3
 _AT_ONCE = 256
 
 
@@ -46,21 +45,24 @@ class DiffusionPrior:
         iterations: int = 2500,
         channels: tuple[int, ...] = (16, 32, 64),
         seed: int = 0,
+        checkpoint: Path | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> DiffusionPrior:
         """Train on images (n, C, ...) in [0, 1]: Adam with one cycle of its rate, and an average of the weights.
 
+        `checkpoint`: where the training is kept while it lasts; the same call goes on from there.
+
         Raises:
             InputError: there are fewer than 32 images, or not in [0, 1]; channels are no multiples of 8.
         """
-        require_images(images, _BATCH)
+        require_images(images, BATCH)
         if any(width % _GROUPS for width in channels):
             raise InputError(f"channels are {channels}; give multiples of {_GROUPS}")
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = _network(images.shape[1:], channels)
-            average = _train(network, 2 * images.float() - 1, iterations, progress)
-        network.load_state_dict(average)
+        training = DiffusionTraining(network, iterations, seed, checkpoint)
+        network.load_state_dict(training.average_after(2 * images.float() - 1, progress))
         return cls(network.eval(), images.double().mean(0), channels, source)
 
     def denoise(
@@ -86,7 +88,7 @@ class DiffusionPrior:
     def _clean(self, x: Tensor, level: Tensor) -> Tensor:
         share = shaped(signal_shares()[level], x)
         parts = zip(x.split(_AT_ONCE), level.split(_AT_ONCE), strict=True)
-        predicted = torch.cat([_predicted(self.network, part, levels) for part, levels in parts])
+        predicted = torch.cat([predicted_by(self.network, part, levels) for part, levels in parts])
         return (share.sqrt() * x - (1 - share).sqrt() * predicted).clamp(-1, 1)
 
     def save(self, path: Path) -> None:
@@ -134,41 +136,3 @@ def _network(shape: torch.Size, channels: tuple[int, ...]) -> nn.Module:
         norm_num_groups=_GROUPS,
         num_head_channels=channels[-1] // 2,
     )
-
-
-def _predicted(network: nn.Module, x: Tensor, level: Tensor) -> Tensor:
-    """The network's output, on sides padded to multiples of its smallest grid."""
-    multiple = 2 ** (len(network.block_out_channels) - 1)  # type: ignore[arg-type]
-    padding: list[int] = []
-    for side in reversed(x.shape[2:]):
-        padding += [0, -side % multiple]
-    output = network(F.pad(x, padding, mode="replicate") if any(padding) else x, timesteps=level)
-    return output[(..., *(slice(side) for side in x.shape[2:]))]
-
-
-def _train(
-    network: nn.Module, images: Tensor, iterations: int, progress: Callable[[int, int], None]
-) -> dict[str, Tensor]:
-    """Averaged weights after training on images in [-1, 1]."""
-    network.train()
-    optimiser = torch.optim.Adam(network.parameters(), lr=_RATE)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=iterations)
-    average = {name: value.clone() for name, value in network.state_dict().items()}
-    shares = signal_shares().float()
-    for step in range(iterations):
-        clean = images[torch.randint(len(images), (_BATCH,))]
-        level = torch.randint(LEVELS, (_BATCH,))
-        share, noise = shaped(shares[level], clean), torch.randn_like(clean)
-        noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-        wanted = share.sqrt() * noise - (1 - share).sqrt() * clean
-        optimiser.zero_grad()
-        (_predicted(network, noisy, level) - wanted).square().mean().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        rate.step()
-        keep = min(0.999, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                average[name].lerp_(value, 1 - keep)
-        progress(step + 1, iterations)
-    return average
