@@ -1,5 +1,7 @@
 """BibTeX of the attacks that audits carry out, by the name of the attack."""
 
+from reticent.report.gradient_citations import GRADIENT_CITATIONS
+
 _TIGHT_AUDITING = """\
 @inproceedings{nasr2023tight,
   title     = {Tight Auditing of Differentially Private Machine Learning},
@@ -78,4 +80,5 @@ ATTACK_CITATIONS: dict[str, tuple[str, ...]] = {
     "lira": (_LIRA,),
     "rmia": (_RMIA,),
     "calibrated-loss": (_CALIBRATED,),
+    **GRADIENT_CITATIONS,
 }
