@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 import reconstruction as benchmark
 from reconstruction_data import chests, network
-
 from reticent.attacks.reconstruction import SEARCHES, alone_in_a_bin
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
