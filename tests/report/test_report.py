@@ -382,6 +382,21 @@ def test_attacks_of_audits_are_cited_once_each(make_run):
         assert found.count(key) == 1
 
 
+@pytest.mark.parametrize(
+    ("attack", "cited"),
+    [
+        ("imprint", {"fowl2022robbing"}),
+        ("trap-weights", {"boenisch2023curious"}),
+        ("gradient-inversion", {"geiping2020inverting"}),
+        ("segmentation-inversion", {"geiping2020inverting", "ziller2021differentially"}),
+    ],
+)
+def test_attacks_on_gradients_are_cited(make_run, attack, cited):
+    run = make_run()
+    append_finding(run, finding(attack=attack))
+    assert cited <= set(keys(run))
+
+
 def keys(run):
     return [line.split("{")[1].rstrip(",") for line in cite(run).splitlines() if line.startswith("@")]
 

@@ -158,7 +158,7 @@ def _print_table(findings: Sequence[Finding]) -> None:
 
     table = Table("attack", "metric", "achieved", "guessing", "guaranteed")
     for finding in findings:
-        baseline = "" if finding.baseline is None else f"{finding.baseline:g}"
+        baseline = "" if finding.baseline is None else f"{finding.baseline:.4g}"
         table.add_row(finding.attack, finding.metric, achieved(finding), baseline, guaranteed(finding))
     console.print(table)
 

@@ -1,5 +1,6 @@
 """BibTeX of the attacks that audits carry out, by the name of the attack."""
 
+from reticent.report.gradient_citations import GRADIENT_CITATIONS
 from reticent.report.reconstruction_citations import RECONSTRUCTION_CITATIONS
 
 _TIGHT_AUDITING = """\
@@ -81,4 +82,5 @@ ATTACK_CITATIONS: dict[str, tuple[str, ...]] = {
     "rmia": (_RMIA,),
     "calibrated-loss": (_CALIBRATED,),
     **RECONSTRUCTION_CITATIONS,
+    **GRADIENT_CITATIONS,
 }

@@ -3,7 +3,6 @@
 import json
 import shutil
 import stat
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from PIL import Image
 
 from reticent.accounting import Gaussian
 from reticent.attacks import ATTACKS, LoadedRun
-from reticent.attacks.reconstruction.on_runs import inversion
 from reticent.attacks.reconstruction.on_runs.material import ReconstructionOptions, gather
 from reticent.attacks.reconstruction.priors import DiffusionPrior
 from reticent.errors import InputError
@@ -113,22 +111,18 @@ def test_malicious_layers_read_images_out_unless_there_is_noise(name, bare, audi
     (noised,) = findings(audited, name, patients=8).values()
     assert noised.value == 0
     assert noised.settings["share recovered without clipping and noise"] > 0.3
+    assert "Without clipping and noise: in" in noised.reading
+    assert "Without clipping and noise" not in open_.reading
 
 
-@pytest.fixture
-def shorter(monkeypatch):
-    """Makes every search of so many iterations."""
-
-    def shorten(iterations):
-        found = {name: replace(search, iterations=iterations) for name, search in inversion.SEARCHES.items()}
-        monkeypatch.setattr(inversion, "SEARCHES", found)
-
-    return shorten
+def test_clipping_that_attacks_do_not_repeat_is_told(make_run):
+    with LoadedRun(make_run(training={"clipping": "per-layer"})) as run:
+        (found,) = findings(run, "imprint", patients=4).values()
+        assert any("per-layer" in gap for gap in found.left_out)
 
 
-def test_gradients_are_inverted_and_labels_read_unless_there_is_noise(bare, audited, shorter):
-    shorter(200)
-    options = {"patients": 2, "search": "inverting-gradients"}
+def test_gradients_are_inverted_and_labels_read_unless_there_is_noise(bare, audited):
+    options = {"patients": 2, "search": "inverting-gradients", "iterations": 200}
     found = findings(bare, "gradient-inversion", **options)
     assert found["PSNR"].settings["gain over the guess"] > 1
     assert "something of the patients' own" in found["PSNR"].reading
@@ -138,11 +132,11 @@ def test_gradients_are_inverted_and_labels_read_unless_there_is_noise(bare, audi
     assert noised["PSNR"].settings["gain over the guess"] < 0
     value, *_, mean = noised["PSNR"].settings["PSNR without clipping and noise"]
     assert value > mean + 1
+    assert "Without clipping and noise: PSNR" in noised["PSNR"].reading
 
 
-def test_the_search_is_chosen_on_the_adversarys_own_images(audited, shorter):
-    shorter(3)
-    found = findings(audited, "gradient-inversion", patients=2, batch=2)["SSIM"]
+def test_the_search_is_chosen_on_the_adversarys_own_images(audited):
+    found = findings(audited, "gradient-inversion", patients=2, batch=2, iterations=3)["SSIM"]
     assert found.settings["search"] in ("inverting-gradients", "cosine", "likelihood")
     assert "2 patients together" in found.adversary
 
@@ -168,10 +162,9 @@ def segmenting(tmp_path, make_run):
         yield run
 
 
-def test_a_segmenters_patients_are_rebuilt_with_known_masks_and_less_well_with_searched_ones(segmenting, shorter):
-    shorter(150)
+def test_a_segmenters_patients_are_rebuilt_with_known_masks_and_less_well_with_searched_ones(segmenting):
     assert ATTACKS["gradient-inversion"].unfit(segmenting) is not None
-    options = {"patients": 2, "search": "inverting-gradients"}
+    options = {"patients": 2, "search": "inverting-gradients", "iterations": 150}
     known = findings(segmenting, "segmentation-inversion", **options)
     assert known["PSNR"].value > known["PSNR"].baseline
     assert "has the mask" in known["PSNR"].adversary

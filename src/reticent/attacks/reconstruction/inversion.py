@@ -46,13 +46,14 @@ class Search:
 
 SEARCHES: dict[str, Search] = {
     "inverting-gradients": Search("cosine", "signed-adam", 400, 0.1, 0.1, "normal"),
-    "cosine": Search("cosine", "adam", 400, 0.05, 0.1),
+    "cosine": Search("cosine", "adam", 800, 0.1, 0.2),
     "layer-wise": Search("layer-wise"),
     "deep-leakage": Search("squared", "lbfgs", 300, 1.0, 0.0, "normal"),
     "likelihood": Search("likelihood", smoothness=0.03),
 }
-"""Geiping et al. 2020, shortened; the same with plain steps; every layer counted alike; Zhu et al. 2019; and the most
-probable image where clipping and noise are known. Which is best depends on the network: try on public images.
+"""Geiping et al. 2020, shortened; the same with plain steps, and smoother; every layer counted alike; Zhu et al. 2019;
+and the most probable image where clipping and noise are known. Which is best depends on the network: try on public
+images.
 """
 
 

@@ -19,17 +19,20 @@ def asset(run: LoadedRun) -> str:
     return "image of a patient" if run.study.cohort.unit == "subject" else "image"
 
 
-def likeness(compared: Compared, common: Mapping[str, Any], what: str, guess: str = "the mean image") -> Finding:
+def likeness(
+    compared: Compared, common: Mapping[str, Any], what: str, guess: str = "the mean image", further: str = ""
+) -> Finding:
     """How much the reconstructions resemble the images, beside a guess.
 
     Args:
         what: whose reconstructions, for the sentence: "The images rebuilt from one noisy step".
+        further: sentences to add.
     """
     gain = compared.gain_interval
     verdict = (
         f"more than {guess} does: they show something of the patients' own"
         if compared.beats_baseline
-        else f"no more than {guess} does: as pictures they show nothing of the patients' own"
+        else f"no more than {guess} does: by this measure they show nothing of the patients' own"
     )
     told = {"gain over the guess": compared.gain, "interval of the gain": [gain.lower, gain.upper]}
     return Finding(
@@ -40,7 +43,7 @@ def likeness(compared: Compared, common: Mapping[str, Any], what: str, guess: st
         baseline=compared.baseline,
         kind="estimate",
         reading=f"{what} resemble the originals ({compared.metric} {compared.value:.3g}; {guess} "
-        f"{compared.baseline:.3g}) {verdict}.",
+        f"{compared.baseline:.3g}) {verdict}.{further}",
     )
 
 
@@ -54,13 +57,18 @@ def rate(
     reading: str,
     guarantee: Certified | None = None,
     tests: int = 1,
+    further: str = "",
 ) -> Finding:
-    """A share of hits with its Clopper-Pearson interval, and its binomial p-value under the guarantee."""
+    """A share of hits with its Clopper-Pearson interval, and its binomial p-value under the guarantee.
+
+    Args:
+        reading: what was done, for the sentence "... in 5 % of cases"; `further` sentences are added.
+    """
     value, interval = share(hits, confidence)
     p_value = None
     if guarantee is not None:
         p_value = min(1.0, tests * float(binom.sf(int(hits.sum()) - 1, len(hits), min(1.0, guarantee.upper))))
-    limit = "" if guarantee is None else f"; no attack of this kind can do so in more than {_percent(guarantee.upper)}"
+    limit = "" if guarantee is None else f"; no attack of this kind can do so in more than {percent(guarantee.upper)}"
     return Finding(
         **common,
         metric=metric,
@@ -70,10 +78,11 @@ def rate(
         kind="estimate",
         guarantee=None if guarantee is None else Number.of(guarantee),
         p_value=p_value,
-        reading=f"{reading} in {_percent(value)} of cases ({_percent(interval.lower)} to "
-        f"{_percent(interval.upper or 1.0)}); {_percent(baseline)} would be found without looking{limit}.",
+        reading=f"{reading} in {percent(value)} of cases ({percent(interval.lower)} to "
+        f"{percent(interval.upper or 1.0)}); {percent(baseline)} would be found without looking{limit}.{further}",
     )
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Of a share: "5.12 %"."""
     return f"{100 * value:.3g} %"

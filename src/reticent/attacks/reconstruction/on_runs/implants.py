@@ -17,8 +17,14 @@ from reticent.attacks.reconstruction.implant import Implant
 from reticent.attacks.reconstruction.imprint import imprint, read_imprint
 from reticent.attacks.reconstruction.matching import match_reconstructions
 from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence, observed_gradient
-from reticent.attacks.reconstruction.on_runs.findings import asset, rate
-from reticent.attacks.reconstruction.on_runs.material import Material, ReconstructionOptions, defence_of, gather
+from reticent.attacks.reconstruction.on_runs.findings import asset, percent, rate
+from reticent.attacks.reconstruction.on_runs.material import (
+    Material,
+    ReconstructionOptions,
+    clipping_left_out,
+    defence_of,
+    gather,
+)
 from reticent.attacks.reconstruction.trap_weights import read_rows, trap
 from reticent.records import Finding
 from reticent.training.noise import SeededSource
@@ -79,8 +85,8 @@ def _attack(run: LoadedRun, options: ImplantOptions, layer: _Layer) -> Iterator[
     unrelated = match_reconstructions(targets, control)
     figure = run.work_folder(layer.name) / "images.png"
     columns = [
-        Column("original", targets), Column("read from the gradient", _chosen(targets, seen)),
-        Column("without clipping, noise", _chosen(targets, bare)), Column("nearest public", control[unrelated.index]),
+        Column("original", targets), Column("read", _chosen(targets, seen)),
+        Column("without noise", _chosen(targets, bare)), Column("nearest public", control[unrelated.index]),
     ]  # fmt: skip
     save_grid(figure, columns, 6, "each beside what was read that is most like it")
     hits = match_reconstructions(targets, seen).scores <= options.threshold
@@ -89,7 +95,7 @@ def _attack(run: LoadedRun, options: ImplantOptions, layer: _Layer) -> Iterator[
         "attack": layer.name,
         "asset": asset(run),
         "adversary": _ADVERSARY,
-        "left_out": _LEFT_OUT,
+        "left_out": _LEFT_OUT + clipping_left_out(run),
         "settings": {
             **material.settings(), "neurons": options.neurons, "threshold (MSE)": options.threshold,
             "noise multiplier": defence.noise_multiplier, "share recovered without clipping and noise": without,
@@ -104,7 +110,8 @@ def _attack(run: LoadedRun, options: ImplantOptions, layer: _Layer) -> Iterator[
         common,
         confidence=options.confidence,
         baseline=float((unrelated.scores <= options.threshold).double().mean()),
-        reading=f"From one batch of {len(targets)} patients, an image was read out all but exactly",
+        reading=f"From the gradients of {len(targets)} patients together, a patient's image was read all but exactly",
+        further=f" Without clipping and noise: in {percent(without)}." if defence.noise_std else "",
     )
 
 

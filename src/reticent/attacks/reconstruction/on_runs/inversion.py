@@ -19,7 +19,13 @@ from reticent.attacks.reconstruction.linear_layer import label_of_one
 from reticent.attacks.reconstruction.matching import match_reconstructions
 from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence, observed_gradient
 from reticent.attacks.reconstruction.on_runs.findings import asset, likeness, rate
-from reticent.attacks.reconstruction.on_runs.material import Material, ReconstructionOptions, defence_of, gather
+from reticent.attacks.reconstruction.on_runs.material import (
+    Material,
+    ReconstructionOptions,
+    clipping_left_out,
+    defence_of,
+    gather,
+)
 from reticent.attacks.reconstruction.scores import mse
 from reticent.attacks.reconstruction.soft_loss import probabilities, soft_loss, soft_targets
 from reticent.records import Finding
@@ -41,6 +47,8 @@ class InversionOptions(ReconstructionOptions):
     """Patients whose gradients are summed; of several the adversary has the labels, and images are told apart after."""
     weights: Literal["fresh", "released"] = "fresh"
     """Of the network whose gradient is seen: those of a first round, or those of the run's end."""
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    """Of each search; None: 300 to 800, as is usual for it."""
     restarts: Annotated[int, Field(ge=1)] = 1
     mask: Literal["known", "searched"] = "known"
     """Of a segmentation: whether the adversary has it, or searches for it too."""
@@ -67,7 +75,10 @@ class _Victim:
         free: dict[str, Any] = {"targets": label}
         if task.segments and self.options.mask == "searched":
             free = {"unknown": lambda z: probabilities(task, z), "unknown_shape": tuple(known.shape[1:])}
-        how = replace(SEARCHES[search], restarts=self.options.restarts)
+        usual = SEARCHES[search]
+        how = replace(
+            usual, restarts=self.options.restarts, iterations=self.options.iterations or usual.iterations
+        )  # fmt: skip
         found = invert_gradient(
             self.model, soft_loss(task), seen, shape, search=how, box=self.material.box, defence=defence, seed=seed,
             records=len(rows), **free,
@@ -111,7 +122,7 @@ def attack(run: LoadedRun, options: InversionOptions) -> Iterator[Finding]:
     without, mean = material.unit(torch.cat(bare)), material.unit(material.references).mean(0, keepdim=True)
     figure = run.work_folder(name) / "images.png"
     columns = [
-        Column("original", targets), Column("rebuilt", rebuilt), Column("without clipping, noise", without),
+        Column("original", targets), Column("rebuilt", rebuilt), Column("without noise", without),
         Column("mean image", mean.expand_as(targets)),
     ]  # fmt: skip
     save_grid(figure, columns, 6, f"search: {search}; noise multiplier {defence.noise_multiplier:.3g}")
@@ -121,10 +132,10 @@ def attack(run: LoadedRun, options: InversionOptions) -> Iterator[Finding]:
         "attack": name,
         "asset": asset(run),
         "adversary": f"sent the network, and sees the noisy gradient of {_whom(options)}{_known(run, options)}",
-        "left_out": _LEFT_OUT,
+        "left_out": _LEFT_OUT + clipping_left_out(run),
         "settings": {
             **material.settings(), "search": search, "batch": options.batch, "weights": options.weights,
-            "restarts": options.restarts, "noise multiplier": defence.noise_multiplier, "clipping": "flat",
+            "restarts": options.restarts, "noise multiplier": defence.noise_multiplier,
             **{f"{m} without clipping and noise": _said(c) for m, c in plain.items()},
         },
         "seed": material.seed,
@@ -132,7 +143,8 @@ def attack(run: LoadedRun, options: InversionOptions) -> Iterator[Finding]:
         "figures": (figure.name,),
     }  # fmt: skip
     for metric in scores:
-        yield likeness(scores[metric], common, "Images rebuilt from a gradient")
+        further = f" Without clipping and noise: {metric} {plain[metric].value:.3g}." if defence.noise_std else ""
+        yield likeness(scores[metric], common, "Images rebuilt from a gradient", further=further)
     if run.task.kind in ("binary", "multi-class") and options.batch == 1:
         yield _labels(run, material, labels, options, common)
 

@@ -106,6 +106,14 @@ def defence_of(run: LoadedRun) -> Defence:
     return NO_DEFENCE if sigma is None else Defence(run.study.privacy.max_norm, sigma)
 
 
+def clipping_left_out(run: LoadedRun) -> tuple[str, ...]:
+    """What an attack that clips gradients as a whole leaves out of a run that clips otherwise."""
+    clipping = run.study.training.clipping
+    if run.state.noise_multiplier is None or clipping == "flat":
+        return ()
+    return (f"the run's own clipping, {clipping}: each patient's gradient was clipped as a whole",)
+
+
 def participations(run: LoadedRun) -> int:
     """Steps that a patient takes part in on average, at least one."""
     privacy = run.study.privacy
@@ -122,7 +130,7 @@ def no_gradients(run: LoadedRun) -> str | None:
 def no_noisy_gradients(run: LoadedRun) -> str | None:
     """Why no attack on noisy gradients makes sense on a run; None if it does."""
     if run.state.noise_multiplier is None:
-        return "the run was trained without noise"
+        return "the run was trained without noise, so that images are read exactly (imprint shows it)"
     return no_gradients(run)
 
 
