@@ -299,3 +299,11 @@ def test_a_network_for_whole_images_is_refused_for_masks(reticent, write_volumes
     assert ended.code == 2
     assert "'resnet9' classifies whole images" in ended.err
     assert not Path("run").exists()
+
+
+def test_a_guarantee_that_excludes_next_to_nothing_is_called_that(reticent, write_cohort, small):
+    weak = ["--noise-multiplier", "0.05", "--delta", "0.01", *small, "--steps", "16"]
+    ended = reticent("train", write_cohort(), *weak, "--out", "run")
+    assert ended.code == 0, ended.err
+    assert "The guarantee excludes next to nothing" in ended.out
+    assert "What may leave" not in ended.out

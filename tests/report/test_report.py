@@ -216,6 +216,14 @@ def test_a_composition_is_reported(make_run):
     assert "Releasable under the guarantee below" in read(make_run(record)).text
 
 
+def test_a_guarantee_that_admits_nearly_perfect_attacks_is_not_called_releasable(make_run):
+    weak = SubsampledGaussian(noise_multiplier=0.1, sampling_rate=0.05, steps=200)
+    text = read(make_run(statement(weak, noise_multiplier=0.1))).text
+    assert "Releasable under" not in text
+    assert "it excludes next to nothing" in text
+    assert "hardly ever wrong about who took part" in text
+
+
 def test_a_seeded_run_is_refused_with_the_reason(make_run):
     page = read(make_run(statement(releasable=False)))
     assert "✕ Not releasable The noise came from a seeded source" in page.text

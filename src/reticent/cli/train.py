@@ -307,7 +307,10 @@ def finish(folder: RunFolder) -> None:
 
     report = write_report(folder)
     _print_result(folder)
-    leaves = f"What may leave: {folder.release}" if folder.statement().releasable else "Nothing of this run may leave."
+    statement = folder.statement()
+    leaves = f"What may leave: {folder.release}" if statement.releasable else "Nothing of this run may leave."
+    if statement.releasable and statement.excludes_little:
+        leaves = f"The guarantee excludes next to nothing: think twice before anything of {folder.release} leaves."
     if folder.study().training.twin:
         console.print("The non-private twin is charged to the same training data as unbounded.", highlight=False)
     console.print(

@@ -60,6 +60,10 @@ def round_up(value: float, digits: int = 4) -> float:
     return float(f"{rounded + step:.{digits - 1}e}")
 
 
+_NEARLY_CERTAIN = 0.99
+"""Membership advantage from which on a guarantee is weak: mu = 5.2, or of a Gaussian epsilon = 35 at delta = 1e-5."""
+
+
 class PrivacyStatement(BaseModel):
     """What is guaranteed, for whom, under which mechanism, and what is not."""
 
@@ -93,6 +97,11 @@ class PrivacyStatement(BaseModel):
     public_weights: dict[str, str] | None = None
     """SHA-256 and declared origin of the first weights."""
     software: dict[str, str]
+
+    @property
+    def excludes_little(self) -> bool:
+        """Whether the guarantee admits an attack that is hardly ever wrong about who took part."""
+        return self.advantage.upper is None or self.advantage.upper >= _NEARLY_CERTAIN
 
     def words(self) -> tuple[str, ...]:
         """The statement as sentences for a data-protection officer."""

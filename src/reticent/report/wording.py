@@ -23,7 +23,7 @@ ATTACK_RATES = (0.001, 0.01, 0.1)
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the model may leave on the strength of the record, and why."""
+    """Whether the model may leave on the strength of its guarantee, and why."""
 
     releasable: bool
     line: str
@@ -38,6 +38,14 @@ def verdict(statement: PrivacyStatement, findings: Iterable[Finding] = ()) -> Ve
             "Do not release: an audit contradicts the guarantee",
             f"The attack “{broken.attack}” showed more than the guarantee admits (see “What attacks recovered”): what "
             "ran is not what was accounted for.",
+        )
+    if statement.releasable and statement.excludes_little:
+        return Verdict(
+            False,
+            "Not on the strength of the guarantee: it excludes next to nothing",
+            f"Epsilon {number(statement.epsilon)} at delta = {statement.delta:g} admits an attack that is hardly ever "
+            "wrong about who took part. What audits did not find, nobody has proven impossible; whether to release all "
+            "the same is for the institution to decide.",
         )
     if statement.releasable:
         return Verdict(
