@@ -11,13 +11,14 @@ from dataclasses import asdict
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from reticent.data.dicom.headers import UNREACHABLE, Header, read_header
 from reticent.errors import InputError
 
 Progress = Callable[[str, int, int], None]
 Found = Header | str
-_LAYOUT = 1
+_LAYOUT = 2
 _AT_ONCE = 8  # reading is slow where the archive is on a network
 _NEVER = (-1, -1)  # size and time of no file: it is read again next time
 _BATCH = 256  # files between two commits: what a kill may lose
@@ -87,12 +88,21 @@ def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         names[:] = sorted(name for name in names if not name.startswith((".", "__")))
         for name in sorted(files):
             path = Path(folder) / name
-            if not name.startswith(".") and path.is_file():
+            try:
+                if name.startswith(".") or not path.is_file():
+                    continue
                 status = path.stat()
-                yield path.relative_to(root).as_posix(), (status.st_size, status.st_mtime_ns)
+            except OSError as error:
+                _refuse(error)
+            relative = path.relative_to(root).as_posix()
+            try:
+                relative.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{root}: the file name {relative!r} is not UTF-8; rename it") from None
+            yield relative, (status.st_size, status.st_mtime_ns)
 
 
-def _refuse(error: OSError) -> None:
+def _refuse(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions, or leave it out")
 
 

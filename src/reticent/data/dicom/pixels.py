@@ -103,12 +103,10 @@ class _Levels:
 
 
 def _functional(dataset: Dataset, frame: int | None, name: str) -> Any:
-    """The item of a functional group of this frame, or None."""
-    if frame is None:
-        return None
+    """The item of a functional group of this frame (None: the file's only one), or None."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     shared = dataset.get("SharedFunctionalGroupsSequence")
-    for groups in (per_frame[frame] if per_frame else None, shared[0] if shared else None):
+    for groups in (per_frame[frame or 0] if per_frame else None, shared[0] if shared else None):
         if groups is not None and groups.get(name):
             return groups.get(name)[0]
     return None
