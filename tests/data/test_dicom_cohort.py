@@ -253,3 +253,14 @@ def test_a_series_of_several_studies_is_left_out(tmp_path):
     write_series(tmp_path / "b", 1, 1, study=2, origin=(-10, -20, 45), **same)
     with pytest.raises(InputError, match=r"several StudyInstanceUIDs in one series \(1\)"):
         open_cohort(f"dicom:{tmp_path}?labels=none", strict=False)
+
+
+@pytest.mark.parametrize("column", ["ill", "subject"])
+def test_rows_of_single_slices_label_no_volume(clinic, column):
+    """Each slice has a row of its own: no one of them is the volume's."""
+    rows = [f"{uid(patient, 1, 1, k)},{k % 2}" for patient in range(4) for k in range(1, 7)]
+    table = clinic / "slices.csv"
+    table.write_text("\n".join((f"SOPInstanceUID,{column}", *rows)) + "\n")
+    rule = "labels" if column == "ill" else f"labels={clinic / 'labels.csv'}&subjects"
+    with pytest.raises(InputError, match=r"slices.csv: its rows are of single images, but series .* is a volume of 6;"):
+        open_cohort(f"dicom:{clinic / 'archive'}?{rule}={table}")

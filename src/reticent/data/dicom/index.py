@@ -28,8 +28,8 @@ def index_headers(root: Path, progress: Progress | None = None) -> dict[str, Fou
     """The header of every file below `root` by relative path, or why it is no image; hidden files are left out.
 
     Headers are kept in an index of the user's cache folder (`$RETICENT_CACHE`, else `$XDG_CACHE_HOME/reticent`),
-    readable by its owner only, in batches; a file is read again if its size or modification time changed, or if it
-    could not be read. Raises InputError if a folder cannot be read or the index cannot be written.
+    readable by its owner only, in batches; a file is read again if its size, modification time or status changed,
+    or if it could not be read. Raises InputError if a folder cannot be read or the index cannot be written.
     """
     files = dict(_files(root))
     path = index_path(root)
@@ -83,7 +83,7 @@ def _unreachable(found: Found) -> bool:
 
 
 def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Relative path, and size and modification time, of each file that is not hidden; raises InputError."""
+    """Relative path, and size and time of the last change, of each file that is not hidden; raises InputError."""
     for folder, names, files in os.walk(root, onerror=_refuse):
         names[:] = sorted(name for name in names if not name.startswith((".", "__")))
         for name in sorted(files):
@@ -99,7 +99,8 @@ def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
                 relative.encode()
             except UnicodeEncodeError:
                 raise InputError(f"{root}: the file name {relative!r} is not UTF-8; rename it") from None
-            yield relative, (status.st_size, status.st_mtime_ns)
+            # Anonymisers often put times back, and leave sizes: what the system notes of a change cannot be put back.
+            yield relative, (status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _refuse(error: OSError) -> NoReturn:

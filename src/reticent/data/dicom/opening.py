@@ -62,6 +62,8 @@ def open_dicom(
     wanted = keep_wanted(readable, rules)
     without_images = [] if labelled is None else labelled.joined.unmatched(headers)
     with_rows = [s for s in wanted.chosen if labelled is None or labelled.joined.row(s.header) is not None]
+    if labelled is not None:
+        _refuse_rows_of_slices(labelled.joined, with_rows)
     choice = choose(with_rows, rules)
     left_out = [_refused(part) for part in parts if isinstance(part, Refused)]
     left_out += [_passed(series, reason) for series, reason in (*wanted.passed_over, *choice.passed_over)]
@@ -111,6 +113,8 @@ def _cohort(
 
 def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -> list[Entry]:
     mapping, subjects = subjects_of(rules.subjects)
+    if mapping is not None:
+        _refuse_rows_of_slices(mapping, chosen)
     entries = []
     ages = decades([_years(series.header.age) for series in chosen])
     for series, age in zip(chosen, ages, strict=True):
@@ -137,6 +141,16 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
             )
         )  # fmt: skip
     return entries
+
+
+def _refuse_rows_of_slices(joined: Joined, series: Sequence[Series]) -> None:
+    """Raise InputError if a volume of several files is joined by one of them: which one would be chance."""
+    volume = next((each for each in series if len(each.files) > 1), None)
+    if joined.key == "SOPInstanceUID" and volume is not None:
+        raise InputError(
+            f"{joined.path}: its rows are of single images, but series {volume.key} is a volume of "
+            f"{len(volume.files)}; name its rows by SeriesInstanceUID or StudyInstanceUID"
+        )
 
 
 def _years(age: str) -> str | None:
