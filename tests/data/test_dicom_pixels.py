@@ -132,6 +132,14 @@ def test_enhanced_files_of_one_frame_each_are_rescaled_as_their_frames_say(tmp_p
     assert (found.min(), found.max()) == (-1024, volume.max() - 1024)
 
 
+def test_empty_windows_and_sizes_of_zero_are_no_windows_and_no_sizes(write, tmp_path):
+    with pytest.raises(InputError, match="it has no window of its own; drop voi=file"):
+        decoded(write(GREY, WindowCenter=None, WindowWidth=None), voi=True)
+    for name, sizes, expected in (("zero", [0, 0], None), ("given", [0.5, 0.25], (0.5, 0.25))):
+        write_flat(tmp_path / name / "a.dcm", 1, GREY, PixelSpacing=sizes)
+        assert open_cohort(f"dicom:{tmp_path / name}", strict=False).load(0).spacing == expected
+
+
 def test_masks_of_flat_images_are_read(tmp_path):
     for patient in range(2):
         write_flat(tmp_path / "a" / f"{patient}.dcm", patient, GREY)

@@ -92,7 +92,7 @@ class _Levels:
         if "VOILUTSequence" in self._window:
             highest = 2 ** int(self._window.VOILUTSequence[0].LUTDescriptor[2]) - 1
             return np.asarray(apply_voi(np.rint(values).astype(np.int64), self._window), np.float64) / highest
-        if "WindowWidth" not in self._window:
+        if self._window.get("WindowWidth") is None or self._window.get("WindowCenter") is None:
             raise ValueError("it has no window of its own; drop voi=file")
         # The result's range is that of these bits, whatever the file's own bits and rescaling are.
         window = Dataset()

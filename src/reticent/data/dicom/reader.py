@@ -48,7 +48,8 @@ class DicomReader:
         affine = canonical_affine(locator.series)
         if affine is not None:
             return tuple(float(size) for size in voxel_sizes(affine))
-        return locator.series.header.spacing or None
+        spacing = locator.series.header.spacing
+        return spacing if spacing and all(size > 0 for size in spacing) else None
 
     def decode(self, locator: DicomLocator) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         series = locator.series
