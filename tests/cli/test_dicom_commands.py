@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -45,6 +46,7 @@ def test_data_tells_what_was_read_what_was_left_out_and_why(reticent, hospital, 
     with open("rejected.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10 + 3
+    assert Path("rejected.csv").stat().st_mode & 0o077 == 0
     gap = next(row for row in rows if "missing" in row["reason"])
     assert (gap["record"], gap["patient"], gap["files"]) == (uid(0, 1, 3), "P000", "6")
     assert "rejected.csv: exists already" in reticent("data", hospital, "--left-out", "rejected.csv").err
@@ -66,8 +68,11 @@ def test_a_dicom_tree_is_trained_on_and_predicted_in_one_command_each(reticent, 
     assert again.code == 0, again.err
     ended = reticent("predict", "run", hospital, "--out", "predicted.csv")
     assert ended.code == 0, ended.err
+    assert "warning: Left out: 13: localiser (scout) (10); " in ended.err
     with open("predicted.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 10
+    ended = reticent("predict", "run", tmp_path / "archive" / "stranger")
+    assert (ended.code, len(ended.printed.splitlines())) == (0, 2), ended.err
 
 
 @pytest.mark.parametrize(

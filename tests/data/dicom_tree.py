@@ -116,7 +116,9 @@ def write_flat(path: Path, patient: int, pixels: np.ndarray, number: int = 1, **
     return path
 
 
-def write_enhanced(path: Path, patient: int, volume: np.ndarray, step: float = 2.5) -> np.ndarray:
+def write_enhanced(
+    path: Path, patient: int, volume: np.ndarray, step: float = 2.5, height: float = 30.0, number: int = 1
+) -> np.ndarray:
     """An enhanced multi-frame CT whose frames are stored from the top down; the order of its frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shared, frames = Dataset(), []
@@ -127,7 +129,7 @@ def write_enhanced(path: Path, patient: int, volume: np.ndarray, step: float = 2
     order = np.arange(len(volume))[::-1]
     for k in order:
         position, values, frame = Dataset(), Dataset(), Dataset()
-        position.ImagePositionPatient = [-10.0, -20.0, 30.0 + step * float(k)]
+        position.ImagePositionPatient = [-10.0, -20.0, height + step * float(k)]
         values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1 + int(k), -1024, "HU"
         frame.PlanePositionSequence, frame.PixelValueTransformationSequence = Items([position]), Items([values])
         frames.append(frame)
@@ -137,7 +139,7 @@ def write_enhanced(path: Path, patient: int, volume: np.ndarray, step: float = 2
         PatientID=f"P{patient:03d}",
         StudyInstanceUID=uid(patient, 1),
         SeriesInstanceUID=uid(patient, 1, 1),
-        SOPInstanceUID=uid(patient, 1, 1, 1),
+        SOPInstanceUID=uid(patient, 1, 1, number),
         Modality="CT",
         ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
         NumberOfFrames=len(volume),

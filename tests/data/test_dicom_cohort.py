@@ -223,3 +223,44 @@ def test_pictures_beside_a_stray_dicom_file_stay_a_folder_of_pictures(tmp_path, 
         save_image(tmp_path / name)
     image(voxels(0, (1, 4, 4))[0], SOPInstanceUID=uid(1)).save_as(tmp_path / "b" / "stray.dcm")
     assert open_cohort(str(tmp_path), strict=False).classes == ("a", "b")
+
+
+def test_no_column_of_subjects_is_ignored(clinic):
+    """Else two identifiers of one person would be two subjects, and the guarantee weaker than its owner thinks."""
+    table = clinic / "labels.csv"
+    table.write_text("PatientID,ill,Subject\nP000,1,a\nP001,0,a\nP002,1,b\nP003,0,c\n")
+    address = f"dicom:{clinic / 'archive'}?labels={table}"
+    with pytest.raises(InputError, match=r"has a column Subject, but .*; add subjects=.*labels.csv to use the column"):
+        open_cohort(address, labels=["ill"])
+    for role in ("subject", "file"):
+        with pytest.raises(InputError, match=f"--column {role}=Subject is for manifests"):
+            open_cohort(address, columns={role: "Subject"}, labels=["ill"])
+    cohort = open_cohort(f"{address}&subjects={table}", labels=["ill"])
+    assert [entry.subject for entry in cohort.entries] == ["a", "a", "b", "c", "c"]
+
+
+def test_patients_without_identifier_are_not_taken_for_one(tmp_path):
+    for patient in range(3):
+        write_series(tmp_path / str(patient), patient, 1, PatientID="")
+    address = f"dicom:{tmp_path}?labels=none&per=patient"
+    assert len(open_cohort(address, unit="record", hashed=False, strict=False).entries) == 3
+
+
+def test_a_series_of_several_studies_is_left_out(tmp_path):
+    """Joined, half of its slices would have the label of another study."""
+    write_series(tmp_path / "a", 1, 1, volume=voxels(1))
+    same = {"SeriesInstanceUID": uid(1, 1, 1), "FrameOfReferenceUID": uid(1, 1, 99)}
+    write_series(tmp_path / "b", 1, 1, study=2, origin=(-10, -20, 45), **same)
+    with pytest.raises(InputError, match=r"several StudyInstanceUIDs in one series \(1\)"):
+        open_cohort(f"dicom:{tmp_path}?labels=none", strict=False)
+
+
+@pytest.mark.parametrize("column", ["ill", "subject"])
+def test_rows_of_single_slices_label_no_volume(clinic, column):
+    """Each slice has a row of its own: no one of them is the volume's."""
+    rows = [f"{uid(patient, 1, 1, k)},{k % 2}" for patient in range(4) for k in range(1, 7)]
+    table = clinic / "slices.csv"
+    table.write_text("\n".join((f"SOPInstanceUID,{column}", *rows)) + "\n")
+    rule = "labels" if column == "ill" else f"labels={clinic / 'labels.csv'}&subjects"
+    with pytest.raises(InputError, match=r"slices.csv: its rows are of single images, but series .* is a volume of 6;"):
+        open_cohort(f"dicom:{clinic / 'archive'}?{rule}={table}")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from dicom_tree import SECONDARY, image, uid, write_enhanced, write_flat
+from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.sequence import Sequence as Items
@@ -119,3 +120,33 @@ def test_radiographs_are_flat_images_of_their_own(tmp_path):
     assert (cohort.ndim, cohort.channels, len(cohort.entries)) == (2, {"image": 1}, 2)
     np.testing.assert_array_equal(cohort.load(1).inputs["image"][0], 2.0 * pixels)
     assert (cohort.shape(0), cohort.load(0).spacing) == ((6, 8), (0.2, 0.1))
+
+
+def test_enhanced_files_of_one_frame_each_are_rescaled_as_their_frames_say(tmp_path):
+    volume = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    for k, pixels in enumerate(volume):
+        write_enhanced(tmp_path / "ct" / f"{k}.dcm", 1, pixels[None], height=2.5 * k, number=k + 1)
+    cohort = open_cohort(f"dicom:{tmp_path / 'ct'}?thickness=2-3", strict=False)
+    found = cohort.load(0).inputs["image"][0]
+    assert found.shape == (6, 5, 4)
+    assert (found.min(), found.max()) == (-1024, volume.max() - 1024)
+
+
+def test_empty_windows_and_sizes_of_zero_are_no_windows_and_no_sizes(write, tmp_path):
+    with pytest.raises(InputError, match="it has no window of its own; drop voi=file"):
+        decoded(write(GREY, WindowCenter=None, WindowWidth=None), voi=True)
+    for name, sizes, expected in (("zero", [0, 0], None), ("given", [0.5, 0.25], (0.5, 0.25))):
+        write_flat(tmp_path / name / "a.dcm", 1, GREY, PixelSpacing=sizes)
+        assert open_cohort(f"dicom:{tmp_path / name}", strict=False).load(0).spacing == expected
+
+
+def test_masks_of_flat_images_are_read(tmp_path):
+    for patient in range(2):
+        write_flat(tmp_path / "a" / f"{patient}.dcm", patient, GREY)
+    Image.fromarray(np.array([[0, 255, 0], [0, 0, 255]], np.uint8)).save(tmp_path / "m.png")
+    (tmp_path / "labels.csv").write_text("PatientID,mask\nP000,m.png\nP001,m.png\n")
+    cohort = open_cohort(f"dicom:{tmp_path / 'a'}?labels={tmp_path / 'labels.csv'}")
+    np.testing.assert_array_equal(cohort.load(0).targets["mask"], [[0, 1, 0], [0, 0, 1]])
+    (tmp_path / "labels.csv").write_text("PatientID,mask\nP000,m.png\nP001,\n")
+    with pytest.raises(InputError, match=r"labels.csv, row 3: no mask in column mask; add it, or give the split"):
+        open_cohort(f"dicom:{tmp_path / 'a'}?labels={tmp_path / 'labels.csv'}")

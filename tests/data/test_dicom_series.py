@@ -183,6 +183,22 @@ def test_what_could_not_be_read_once_is_read_again(tmp_path, monkeypatch):
     assert index.index_headers(tmp_path / "ct")[path].patient == "P001"
 
 
+def test_a_file_changed_behind_its_old_size_and_time_is_read_again(tmp_path):
+    path = write_series(tmp_path / "ct", 1, 1)[0]
+    before = path.stat()
+    assert index.index_headers(path.parent)[path.name].patient == "P001"
+    path.write_bytes(path.read_bytes().replace(b"P001", b"X001"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert index.index_headers(path.parent)[path.name].patient == "X001"
+
+
+def test_a_file_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.dcm")).write_bytes(b"")
+    with pytest.raises(InputError, match=r"the file name '.udcff.dcm' is not UTF-8; rename it"):
+        index.index_headers(tmp_path)
+
+
 def test_the_index_is_for_its_owner_alone_and_says_when_it_cannot_be_used(tree, tmp_path, monkeypatch):
     index.index_headers(tree)
     path = index.index_path(tree)

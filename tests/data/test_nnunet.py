@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reticent.data import open_cohort
 from reticent.errors import InputError
@@ -58,7 +59,7 @@ def test_the_first_versions_description_is_read_too(write):
         ({"labels": {"background": 0, "whole": [1, 2]}}, "labels by region, or to be ignored, are not read"),
         ({"labels": {"background": 0, "tumour": 1, "ignore": 2}}, "to be ignored"),
         ({"labels": {"background": 0, "tumour": 2}}, r"labels are numbered \[0, 2\]"),
-        ({"channel_names": {"0": "T1"}}, r"a.1_0000.nii.gz: 2 channels, but dataset.json names 1"),
+        ({"channel_names": {"0": "T1"}}, r"a.1_0000.nii.gz: channels 0, 1, but dataset.json names 1"),
     ],
 )
 def test_a_description_that_does_not_fit_is_named(write, change, message):
@@ -79,3 +80,23 @@ def test_a_missing_mask_and_channels_on_other_grids_are_named(write, save_volume
 def test_the_folder_above_names_its_data_sets(write):
     with pytest.raises(InputError, match=r"holds data sets \(as Dataset001_Toy\); name one of these folders"):
         open_cohort(str(write().parent))
+
+
+def test_a_channel_that_is_missing_between_others_is_not_taken_for_the_next(write):
+    root = write()
+    (root / "imagesTr" / "c_0001.nii.gz").rename(root / "imagesTr" / "c_0002.nii.gz")
+    with pytest.raises(InputError, match=r"c_0000.nii.gz: channels 0, 2, but dataset.json names 2 \(from 0\)"):
+        open_cohort(str(root))
+
+
+def test_masks_that_are_pictures_keep_their_label_numbers(tmp_path):
+    """A mask with the label 2 alone is no mask of label 1."""
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+    stored = np.zeros((4, 5), np.uint8)
+    stored[1:3] = 2
+    Image.fromarray(stored * 100).save(tmp_path / "imagesTr" / "a_0000.png")
+    Image.fromarray(stored).save(tmp_path / "labelsTr" / "a.png")
+    labels = {"background": 0, "liver": 1, "tumour": 2}
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": labels}))
+    np.testing.assert_array_equal(open_cohort(str(tmp_path), strict=False).load(0).targets["mask"], stored)

@@ -117,6 +117,18 @@ def test_a_declared_spacing_keeps_sizes_in_mm_and_cuts_or_pads_around_the_centre
         np.testing.assert_array_equal(preprocessing.restore(prepared, mask.shape, made.spacing), mask)
 
 
+def test_what_is_padded_is_background_in_masks_and_each_channels_least_value_in_images():
+    image = np.stack([np.full((4, 4), -1000.0), np.full((4, 4), 5.0)]).astype(np.float32)
+    image[:, 0, 0] += 1
+    mask = np.ones((4, 4), np.int64)
+    preprocessing = Preprocessing((8, 8), spacing=(1.0,))
+    out = preprocessing.apply(replace(record(image, mask), spacing=(1.0, 1.0)))
+    assert out.targets["mask"].sum() == 16
+    assert [np.unique(channel).size for channel in out.inputs["image"]] == [2, 2]
+    restored = Preprocessing((2, 2), spacing=(1.0,)).restore(np.ones((2, 2), np.int64), (4, 4), (1.0, 1.0))
+    assert restored.sum() == 4
+
+
 def test_a_spacing_that_cannot_be_had_is_refused():
     image = np.zeros((1, 6, 6), np.float32)
     with pytest.raises(InputError, match="s: the file tells no pixel or voxel size; leave out --spacing"):
@@ -128,6 +140,12 @@ def test_a_spacing_that_cannot_be_had_is_refused():
 def test_usual_windows_go_by_name_and_wrong_ones_are_refused():
     assert parse_window("lung") == (-600, 1500)
     assert parse_window("-50,80.5") == (-50, 80.5)
-    for text, message in (("lungs", "CENTRE,WIDTH or one of abdomen"), ("1", "CENTRE,WIDTH"), ("1,0", "above 0")):
+    for text, message in (
+        ("lungs", "CENTRE,WIDTH or one of abdomen"),
+        ("1", "CENTRE,WIDTH"),
+        ("1,0", "above 0"),
+        ("nan,1", "a finite centre"),
+        ("1,inf", "finite width"),
+    ):
         with pytest.raises(InputError, match=message):
             parse_window(text)

@@ -24,7 +24,7 @@ def command(
     download: Annotated[bool, typer.Option("--download", help="Allow fetching a MedMNIST set.")] = False,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, whose key draws the splits.")] = None,
     left_out: Annotated[
-        Path | None, typer.Option(help="CSV file to write: what is no record of the cohort, and why.")
+        Path | None, typer.Option(help="CSV file to write (yours alone): what is no record of the cohort, and why.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -139,7 +139,7 @@ def _write_left_out(cohort: Cohort, path: Path) -> None:
     writer.writerows(
         [each.key, each.reason, *(each.details.get(name, "") for name in names)] for each in cohort.left_out
     )
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), mode=0o600)
 
 
 def _problems(title: str, lines: list[str]) -> None:

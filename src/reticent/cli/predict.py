@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reticent.cli.console import console
+from reticent.cli.console import console, print_warning
+from reticent.cli.left_out import left_out_words
 from reticent.cli.train_options import pairs
 from reticent.cli.whole_folder import whole_folder
 from reticent.errors import InputError
@@ -27,7 +28,7 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Images, NIfTI volumes, folders of them, a manifest; to classify also dicom:FOLDER or a MedMNIST set."
+            help="Images, NIfTI volumes, folders of them, a manifest; to classify also DICOM folders or a MedMNIST set."
         ),
     ],
     column: Annotated[
@@ -78,10 +79,12 @@ def command(
 def _records(
     predictor: Predictor, address: str, columns: Mapping[str, str]
 ) -> Iterator[tuple[str, Mapping[str, np.ndarray], tuple[float, ...] | None]]:
-    from reticent.data import image_files, open_cohort, read_image
+    from reticent.data import image_files, is_dicom, open_cohort, read_image
 
-    if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:", "dicom:")):
+    if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
         cohort = open_cohort(address, unit="record", strict=False, hashed=False)
+        if cohort.left_out:
+            print_warning(left_out_words(cohort), UserWarning)
         for i, entry in enumerate(cohort.entries):
             record = cohort.load(i)
             yield entry.key, record.inputs, record.spacing

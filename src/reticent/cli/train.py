@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reticent.cli.console import console, progress
+from reticent.cli.left_out import left_out_words
 from reticent.cli.ranks import on_all_ranks, on_rank_zero
 from reticent.cli.train_options import given_flags, study_values
 from reticent.errors import InputError
@@ -206,13 +206,7 @@ def command(
             f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
         )
     if opened.left_out:
-        reasons = Counter(each.reason for each in opened.left_out).most_common(3)
-        listed = "; ".join(f"{reason} ({number})" for reason, number in reasons)
-        console.print(
-            f"Left out: {len(opened.left_out)}: {listed} … (`reticent data COHORT` lists all)",
-            highlight=False,
-            markup=False,
-        )
+        console.print(left_out_words(opened), highlight=False, markup=False)
     if not dry_run:
         finish(_start(study, opened, out, ledger))
     elif own_rank() == 0:

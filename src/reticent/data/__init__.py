@@ -2,7 +2,7 @@
 
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
-from reticent.data.dicom import absolute_address
+from reticent.data.dicom import absolute_address, is_dicom
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
@@ -29,6 +29,7 @@ __all__ = [
     "absolute_address",
     "assign_splits",
     "image_files",
+    "is_dicom",
     "manifest_name",
     "inspect_cohort",
     "open_cohort",

@@ -51,7 +51,7 @@ class FileReader:
     def decode(self, locator: FileLocator) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         if not is_nifti(locator.image):
             image = decode_image(locator.image, self.channels)
-            return {"image": image}, None if locator.mask is None else _decode_mask(locator.mask)
+            return {"image": image}, None if locator.mask is None else decode_mask(locator.mask)
         image, affine = decode_nifti(locator.image)
         return {"image": image}, mask_on_grid(locator.mask, image.shape[1:], affine)
 
@@ -93,5 +93,6 @@ def distance_of_grids(affine: np.ndarray, other: np.ndarray, shape: tuple[int, .
     return float(apart) if apart > max(_MOST_MM, _MOST_VOXELS * voxel_sizes(affine).min()) else 0.0
 
 
-def _decode_mask(path: Path) -> np.ndarray:
+def decode_mask(path: Path) -> np.ndarray:
+    """The mask as int64, by the kind of its file; raises InputError."""
     return decode_nifti_mask(path)[0] if is_nifti(path) else decode_image_mask(path)

@@ -43,12 +43,7 @@ def decode_image_mask(path: Path) -> np.ndarray:
 
     Raises InputError for an unreadable file and for more than one value besides 0 (several labels, or a lossy format).
     """
-    try:
-        with Image.open(path) as image:
-            colour = _channels(image.mode) == 3 and image.mode != "P"  # a palette's indices are the stored values
-            stored = np.asarray(image.convert("L") if colour else image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    stored = _stored(path)
     values = np.unique(stored)
     if np.count_nonzero(values) > 1:
         raise InputError(
@@ -57,6 +52,21 @@ def decode_image_mask(path: Path) -> np.ndarray:
         )
     mask: np.ndarray = (stored != 0).astype(np.int64)
     return mask
+
+
+def decode_label_image(path: Path) -> np.ndarray:
+    """Label numbers as int64 (H, W), those stored; raises InputError for an unreadable file."""
+    return _stored(path).astype(np.int64)
+
+
+def _stored(path: Path) -> np.ndarray:
+    """The values of a mask, (H, W)."""
+    try:
+        with Image.open(path) as image:
+            colour = _channels(image.mode) == 3 and image.mode != "P"  # a palette's indices are the stored values
+            return np.asarray(image.convert("L") if colour else image)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _channels(mode: str) -> int:

@@ -20,7 +20,7 @@ from reticent.data.files import (
     mask_on_grid,
     read_header,
 )
-from reticent.data.images import decode_image, decode_image_mask
+from reticent.data.images import decode_image, decode_label_image
 from reticent.data.nifti import decode_nifti, is_nifti, read_nifti_spacing
 from reticent.errors import InputError
 
@@ -58,7 +58,7 @@ class ChannelReader:
                 raise InputError(f"{path}: lies on another grid than {first.name}; resample one to the other")
             channels.append(channel)
         if affine is None:
-            return {"image": np.concatenate(channels)}, decode_image_mask(locator.mask)
+            return {"image": np.concatenate(channels)}, decode_label_image(locator.mask)
         return {"image": np.concatenate(channels)}, mask_on_grid(locator.mask, image.shape[1:], affine)
 
     def digest(self, locator: ChannelLocator) -> bytes:
@@ -134,8 +134,12 @@ def _entries(root: Path, part: str, split: str | None, count: int, without: Coll
         mask = _mask(root / f"labels{part}", case, paths[0])
         if mask is None:
             raise InputError(f"{root / f'labels{part}'}: no mask of {case}; add it or remove the images")
-        if len(paths) != count:
-            raise InputError(f"{paths[0]}: {len(paths)} channels, but dataset.json names {count}; add or remove files")
+        numbers = [int(path.name[len(case) + 1 :][:4]) for path in paths]
+        if numbers != list(range(count)):
+            found = ", ".join(map(str, numbers))
+            raise InputError(
+                f"{paths[0]}: channels {found}, but dataset.json names {count} (from 0); add or remove files"
+            )
         entries.append(Entry(f"images{part}/{case}", case, split, None, {}, ChannelLocator(tuple(paths), mask)))
     return entries
 

@@ -16,9 +16,9 @@ class Preprocessing:
     """What is done to every record, in the order: channels, size, window, intensity.
 
     `size` is the spatial shape in pixels (None: as stored). With `spacing`, the size of a pixel or voxel in mm along
-    every axis, images are resampled to that and cut, or padded with their least value, around their centre to `size`;
-    without it they are resized to `size`. `window` (centre, width) maps the values centre - width / 2 to
-    centre + width / 2 to [0, 1] and clips others. Both are declared, not taken from the cohort.
+    every axis, images are resampled to that and cut, or padded with each channel's least value (masks: 0), around their
+    centre to `size`; without it they are resized to `size`. `window` (centre, width) maps the values
+    centre - width / 2 to centre + width / 2 to [0, 1] and clips others. Both are declared, not taken from the cohort.
 
     `grey` turns three channels into one by luminance; `channels` asks for a number of channels, to which colour is
     reduced by luminance and grey repeated.
@@ -46,13 +46,13 @@ class Preprocessing:
         if self.size is not None and "mask" in targets:
             mask = targets["mask"]
             between = self._resampled(record.subject, mask.shape, record.spacing)
-            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self.size)[0]
+            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self.size, 0)[0]
         return replace(record, inputs=inputs, targets=targets)
 
     def restore(self, mask: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
         """A mask of a preprocessed record on the record's own grid; what was cut off is background (0)."""
         between = self._resampled("the image", shape, spacing)
-        return resize_mask(cut_or_pad(mask[None], between)[0] if self.spacing is not None else mask, shape)
+        return resize_mask(cut_or_pad(mask[None], between, 0)[0] if self.spacing is not None else mask, shape)
 
     def _resampled(self, subject: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> tuple[int, ...]:
         """The shape between resampling and cutting: whole pixels nearest to the declared spacing."""
@@ -78,7 +78,8 @@ class Preprocessing:
                     f"{array.ndim - 1} dimensions ({' x '.join(map(str, array.shape[1:]))}); give one number for each"
                 )
             between = self._resampled(record.subject, array.shape[1:], record.spacing)
-            array = cut_or_pad(resize_image(array, between), self.size)
+            array = resize_image(array, between)
+            array = cut_or_pad(array, self.size, array.min(tuple(range(1, array.ndim)), keepdims=True))
         if self.window is not None:
             centre, width = self.window
             array = ((array - (centre - width / 2)) / width).clip(0, 1).astype(np.float32)
@@ -95,14 +96,18 @@ def resize_image(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return _resize(image, size, "bilinear" if len(size) == 2 else "trilinear")
 
 
-def cut_or_pad(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(C, ...) cut, or padded with its least value, around its centre to (C, *size); either undoes the other."""
+def cut_or_pad(array: np.ndarray, size: tuple[int, ...], padding: np.ndarray | int) -> np.ndarray:
+    """(C, ...) cut, or padded with a value or those of its channels (C, 1, ...), around its centre to (C, *size).
+
+    Either undoes the other.
+    """
     beyond = [int((side - wanted) / 2) for side, wanted in zip(array.shape[1:], size, strict=True)]
     kept = tuple(slice(max(0, b), max(0, b) + wanted) for b, wanted in zip(beyond, size, strict=True))
     cut = array[(slice(None), *kept)]
-    before = [max(0, -b) for b in beyond]
-    missing = [(b, wanted - side - b) for b, wanted, side in zip(before, size, cut.shape[1:], strict=True)]
-    return np.pad(cut, [(0, 0), *missing], constant_values=array.min())
+    inside = tuple(slice(max(0, -b), max(0, -b) + side) for b, side in zip(beyond, cut.shape[1:], strict=True))
+    padded = np.full((len(array), *size), padding, array.dtype)
+    padded[(slice(None), *inside)] = cut
+    return padded
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

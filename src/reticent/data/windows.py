@@ -1,5 +1,7 @@
 """Usual windows of CT, in Hounsfield units, by name."""
 
+from math import inf, isfinite
+
 from reticent.errors import InputError
 
 WINDOWS = {
@@ -18,6 +20,6 @@ def parse_window(text: str) -> tuple[float, float]:
         centre, width = (float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--window {text}: say CENTRE,WIDTH or one of {', '.join(WINDOWS)}") from None
-    if width <= 0:
-        raise InputError(f"--window {text}: the width must be above 0")
+    if not isfinite(centre) or not 0 < width < inf:
+        raise InputError(f"--window {text}: say a finite centre, and a finite width above 0")
     return centre, width

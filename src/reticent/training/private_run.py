@@ -332,7 +332,8 @@ class PrivateRun:
         state = {name: own_part(value.detach()) for name, value in model.state_dict().items() if name not in trained}
         if self._fixed is None:
             self._fixed = {name: value.clone() for name, value in state.items()}
-        written = [name for name, value in state.items() if not torch.equal(value, self._fixed[name])]
+        fixed = self._fixed
+        written = [name for name, value in state.items() if name not in fixed or not torch.equal(value, fixed[name])]
         if written:
             raise InputError(
                 f"{written[0]!r} was written while training: patients' data would be released in it without noise.\n"

@@ -12,7 +12,8 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils.checkpoint import CheckpointFunction, checkpoint
 from unit_loop import weighted_outputs
 
-from reticent.training import clipped_grad
+from reticent.errors import InputError
+from reticent.training import check_independence, clipped_grad
 
 ATTRIBUTES = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
@@ -182,3 +183,38 @@ def test_ordinary_training_goes_on_as_before():
     expected = gradients()
     clipped_grad(model, weighted_outputs, batch, max_norm=1.0)
     assert all(torch.equal(a, b) for a, b in zip(gradients(), expected, strict=True))
+
+
+class Keeps(nn.Linear):
+    """Has no buffer before its first forward pass, or an empty one."""
+
+    def __init__(self, *, persistent, empty):
+        super().__init__(3, 2)
+        self.persistent = persistent
+        if empty:
+            self.register_buffer("seen", None, persistent)
+
+    def forward(self, x):
+        if getattr(self, "seen", None) is None:
+            self.register_buffer("seen", x.detach().mean(-1), self.persistent)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_buffer_that_a_forward_pass_makes_is_refused_or_taken_back(empty):
+    """It would be released with the weights, and hold the first batch."""
+    x = torch.randn(3, 3)
+    for persistent in (True, False):
+        model = Keeps(persistent=persistent, empty=empty)
+        before = list(model.state_dict()), dict(model._buffers)
+        check = [
+            lambda model=model: check_independence(model, x),
+            lambda model=model: clipped_grad(model, weighted_outputs, {"x": x}, max_norm=1.0),
+        ]
+        for run in check:
+            if persistent:
+                with pytest.raises(InputError, match="'seen' is written during the forward pass"):
+                    run()
+            else:
+                run()
+            assert (list(model.state_dict()), dict(model._buffers)) == before

@@ -29,11 +29,11 @@ _TEXTS = {
     "frame_of_reference": "FrameOfReferenceUID", "sex": "PatientSex", "age": "PatientAge",
     "burned_in": "BurnedInAnnotation",
 }  # fmt: skip
-_NUMBERS = {"thickness": "SliceThickness", "echo_time": "EchoTime", "b_value": "DiffusionBValue"}
+_NUMBERS = {"echo_time": "EchoTime", "b_value": "DiffusionBValue"}
 _TAGS = [
     *_TEXTS.values(), *_NUMBERS.values(), *IDENTIFYING,
     "SOPClassUID", "ImageType", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "BitsAllocated",
-    "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "ImagerPixelSpacing",
+    "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "ImagerPixelSpacing",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SpecificCharacterSet",
 ]  # fmt: skip
 
@@ -124,6 +124,7 @@ def _header(path: str, dataset: Dataset) -> Header | str:
     orientations = _of_frames(dataset, shared, frames, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
     positions = _of_frames(dataset, shared, frames, "PlanePositionSequence", "ImagePositionPatient", 3)
     spacings = _of_frames(dataset, shared, frames, "PixelMeasuresSequence", "PixelSpacing", 2)
+    thicknesses = _of_frames(dataset, shared, frames, "PixelMeasuresSequence", "SliceThickness", 1)
     spacing = spacings[0] if spacings else _numbers(dataset.get("ImagerPixelSpacing"), 2)
     values: dict[str, Any] = {name: _text(dataset, keyword) for name, keyword in _TEXTS.items()}
     values |= {name: _number(dataset.get(keyword)) for name, keyword in _NUMBERS.items()}
@@ -138,6 +139,7 @@ def _header(path: str, dataset: Dataset) -> Header | str:
         columns=int(dataset.Columns),
         samples=int(dataset.get("SamplesPerPixel") or 1),
         frames=int(dataset.get("NumberOfFrames") or 1),
+        thickness=thicknesses[0][0] if thicknesses else None,
         spacing=spacing,
         orientation=orientations[0] if orientations else (),
         positions=tuple(positions),

@@ -11,13 +11,14 @@ from dataclasses import asdict
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from reticent.data.dicom.headers import UNREACHABLE, Header, read_header
 from reticent.errors import InputError
 
 Progress = Callable[[str, int, int], None]
 Found = Header | str
-_LAYOUT = 1
+_LAYOUT = 2
 _AT_ONCE = 8  # reading is slow where the archive is on a network
 _NEVER = (-1, -1)  # size and time of no file: it is read again next time
 _BATCH = 256  # files between two commits: what a kill may lose
@@ -27,8 +28,8 @@ def index_headers(root: Path, progress: Progress | None = None) -> dict[str, Fou
     """The header of every file below `root` by relative path, or why it is no image; hidden files are left out.
 
     Headers are kept in an index of the user's cache folder (`$RETICENT_CACHE`, else `$XDG_CACHE_HOME/reticent`),
-    readable by its owner only, in batches; a file is read again if its size or modification time changed, or if it
-    could not be read. Raises InputError if a folder cannot be read or the index cannot be written.
+    readable by its owner only, in batches; a file is read again if its size, modification time or status changed,
+    or if it could not be read. Raises InputError if a folder cannot be read or the index cannot be written.
     """
     files = dict(_files(root))
     path = index_path(root)
@@ -82,17 +83,27 @@ def _unreachable(found: Found) -> bool:
 
 
 def _files(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Relative path, and size and modification time, of each file that is not hidden; raises InputError."""
+    """Relative path, and size and time of the last change, of each file that is not hidden; raises InputError."""
     for folder, names, files in os.walk(root, onerror=_refuse):
         names[:] = sorted(name for name in names if not name.startswith((".", "__")))
         for name in sorted(files):
             path = Path(folder) / name
-            if not name.startswith(".") and path.is_file():
+            try:
+                if name.startswith(".") or not path.is_file():
+                    continue
                 status = path.stat()
-                yield path.relative_to(root).as_posix(), (status.st_size, status.st_mtime_ns)
+            except OSError as error:
+                _refuse(error)
+            relative = path.relative_to(root).as_posix()
+            try:
+                relative.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{root}: the file name {relative!r} is not UTF-8; rename it") from None
+            # Anonymisers often put times back, and leave sizes: what the system notes of a change cannot be put back.
+            yield relative, (status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
-def _refuse(error: OSError) -> None:
+def _refuse(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions, or leave it out")
 
 

@@ -16,7 +16,7 @@ from reticent.data.dicom.personal import personal_remarks
 from reticent.data.dicom.reader import DicomLocator, DicomReader
 from reticent.data.dicom.selection import choose, keep_wanted
 from reticent.data.dicom.series import Refused, Series, find_series, without_copies
-from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subjects_of
+from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subject_column, subjects_of
 from reticent.data.lookup import find_mask
 from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, texts
 from reticent.errors import InputError
@@ -62,6 +62,8 @@ def open_dicom(
     wanted = keep_wanted(readable, rules)
     without_images = [] if labelled is None else labelled.joined.unmatched(headers)
     with_rows = [s for s in wanted.chosen if labelled is None or labelled.joined.row(s.header) is not None]
+    if labelled is not None:
+        _refuse_rows_of_slices(labelled.joined, with_rows)
     choice = choose(with_rows, rules)
     left_out = [_refused(part) for part in parts if isinstance(part, Refused)]
     left_out += [_passed(series, reason) for series, reason in (*wanted.passed_over, *choice.passed_over)]
@@ -111,6 +113,8 @@ def _cohort(
 
 def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -> list[Entry]:
     mapping, subjects = subjects_of(rules.subjects)
+    if mapping is not None:
+        _refuse_rows_of_slices(mapping, chosen)
     entries = []
     ages = decades([_years(series.header.age) for series in chosen])
     for series, age in zip(chosen, ages, strict=True):
@@ -139,6 +143,16 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
     return entries
 
 
+def _refuse_rows_of_slices(joined: Joined, series: Sequence[Series]) -> None:
+    """Raise InputError if a volume of several files is joined by one of them: which one would be chance."""
+    volume = next((each for each in series if len(each.files) > 1), None)
+    if joined.key == "SOPInstanceUID" and volume is not None:
+        raise InputError(
+            f"{joined.path}: its rows are of single images, but series {volume.key} is a volume of "
+            f"{len(volume.files)}; name its rows by SeriesInstanceUID or StudyInstanceUID"
+        )
+
+
 def _years(age: str) -> str | None:
     """Years of an age such as 067Y; months, weeks and days are none."""
     return age[:-1] if age[-1:] == "Y" and age[:-1].isdecimal() else None
@@ -155,14 +169,28 @@ def _labels(
             )
         return None
     path = rules.labels
+    for role in ("file", "subject"):
+        if role in columns:
+            raise InputError(
+                f"{path}: --column {role}={columns[role]} is for manifests; name the identifier that joins images with "
+                "--column PatientID=NAME, and the subjects with subjects=FILE"
+            )
     joined = join_table(path, columns)
+    if rules.subjects is None and (own := subject_column(joined.table)) is not None:
+        raise InputError(
+            f"{path}: has a column {own}, but subjects are the PatientID unless subjects= says otherwise; "
+            f"add subjects={path} to use the column, or rename it"
+        )
     others = {role: column for role, column in columns.items() if role not in KEYS}
     known = {"file": joined.column, "subject": joined.column}
-    roles = find_roles(path, joined.table, {**others, **known}, labels)
+    roles = find_roles(path, joined.table, others | known, labels)
     splits = find_splits(path, joined.table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, values = read_labels(path, joined.table, roles, unlabelled)
     masks = [None] * len(joined.table) if roles.mask is None else texts(joined.table, roles.mask)
+    for row, (mask, split) in enumerate(zip(masks, splits, strict=True), start=2):
+        if roles.mask is not None and mask is None and split != "unlabelled":
+            raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
     attributes = attribute_rows(joined.table, _free(joined, roles), {c: role for role, c in others.items()})
     return _Labels(joined, task, classes, values, splits, masks, attributes)
 

@@ -92,7 +92,7 @@ class _Levels:
         if "VOILUTSequence" in self._window:
             highest = 2 ** int(self._window.VOILUTSequence[0].LUTDescriptor[2]) - 1
             return np.asarray(apply_voi(np.rint(values).astype(np.int64), self._window), np.float64) / highest
-        if "WindowWidth" not in self._window:
+        if self._window.get("WindowWidth") is None or self._window.get("WindowCenter") is None:
             raise ValueError("it has no window of its own; drop voi=file")
         # The result's range is that of these bits, whatever the file's own bits and rescaling are.
         window = Dataset()
@@ -103,12 +103,10 @@ class _Levels:
 
 
 def _functional(dataset: Dataset, frame: int | None, name: str) -> Any:
-    """The item of a functional group of this frame, or None."""
-    if frame is None:
-        return None
+    """The item of a functional group of this frame (None: the file's only one), or None."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     shared = dataset.get("SharedFunctionalGroupsSequence")
-    for groups in (per_frame[frame] if per_frame else None, shared[0] if shared else None):
+    for groups in (per_frame[frame or 0] if per_frame else None, shared[0] if shared else None):
         if groups is not None and groups.get(name):
             return groups.get(name)[0]
     return None

@@ -13,14 +13,14 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from reticent.data.dicom.pixels import read_frames, stored_bytes
 from reticent.data.dicom.series import Series
-from reticent.data.files import mask_on_grid
+from reticent.data.files import decode_mask, mask_on_grid
 from reticent.data.preprocess import to_channels
 from reticent.errors import InputError
 
 
 @dataclass(frozen=True)
 class DicomLocator:
-    """A series or flat image, and perhaps the NIfTI mask that was drawn on it."""
+    """A series or flat image, and perhaps the mask that was drawn on it: NIfTI, or of a flat image PNG."""
 
     series: Series
     mask: Path | None = None
@@ -48,14 +48,16 @@ class DicomReader:
         affine = canonical_affine(locator.series)
         if affine is not None:
             return tuple(float(size) for size in voxel_sizes(affine))
-        return locator.series.header.spacing or None
+        spacing = locator.series.header.spacing
+        return spacing if spacing and all(size > 0 for size in spacing) else None
 
     def decode(self, locator: DicomLocator) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         series = locator.series
         images = self._images(series)
         if series.affine is None:
             flat = images[0][None] if images[0].ndim == 2 else images[0]
-            return {"image": to_channels(flat, self.channels, series.key)}, None
+            mask = None if locator.mask is None else decode_mask(locator.mask)
+            return {"image": to_channels(flat, self.channels, series.key)}, mask
         if len({image.shape for image in images}) > 1:
             raise InputError(f"{series.key}: its slices are decoded to different sizes; leave the series out")
         volume = apply_orientation(np.stack(images, -1).swapaxes(0, 1), io_orientation(series.affine))

@@ -69,9 +69,9 @@ def _unwanted(header: Header, rules: Rules) -> str | None:
 
 def _group(series: Series, per: str) -> tuple[str, ...]:
     header = series.header
-    if per == "patient":
+    if per == "patient" and header.patient:
         return (header.patient,)
-    return (header.patient, header.study) if per == "study" else (header.patient, header.study, series.key)
+    return (header.patient, header.study) if per != "series" else (header.patient, header.study, series.key)
 
 
 def _rank(series: Series) -> tuple[object, ...]:

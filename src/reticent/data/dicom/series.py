@@ -75,6 +75,8 @@ def without_copies(headers: Iterable[Header]) -> tuple[list[Header], list[Header
 def _parts(key: str, group: list[Header], rules: Rules) -> list[Series | Refused]:
     if len({header.patient for header in group}) > 1:
         return [Refused(key, group[0], len(group), "several PatientIDs in one series")]
+    if len({header.study for header in group}) > 1:
+        return [Refused(key, group[0], len(group), "several StudyInstanceUIDs in one series")]
     parts: defaultdict[tuple[object, ...], list[Header]] = defaultdict(list)
     planes: list[tuple[float, ...]] = []
     for header in group:

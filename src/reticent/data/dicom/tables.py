@@ -101,10 +101,15 @@ def subjects_of(path: Path | None) -> tuple[Joined | None, list[str | None]]:
     if path is None:
         return None, []
     joined = join_table(path, {})
-    names = [str(name) for name in joined.table.columns if str(name).lower() == "subject"]
-    if not names:
+    column = subject_column(joined.table)
+    if column is None:
         raise InputError(f"{path}: no column subject; give every {joined.key} the subject (person) it belongs to")
-    subjects = texts(joined.table, names[0])
+    subjects = texts(joined.table, column)
     if None in subjects:
         raise InputError(f"{path}, row {subjects.index(None) + 2}: the subject is empty; fill it in")
     return joined, subjects
+
+
+def subject_column(table: pandas.DataFrame) -> str | None:
+    """The column called subject, or None."""
+    return next((str(name) for name in table.columns if str(name).lower() == "subject"), None)

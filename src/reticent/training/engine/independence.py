@@ -101,7 +101,7 @@ def unwritten(model: nn.Module) -> Iterator[None]:
         InputError: names what was written.
     """
     kept = _state(model)
-    copies = {name: value.detach().clone() for name, value in kept.items()}
+    copies = {name: value.detach().clone() for name, value in kept.items() if value is not None}
     try:
         yield
     finally:
@@ -114,18 +114,37 @@ def unwritten(model: nn.Module) -> Iterator[None]:
         )
 
 
-def _put_back(model: nn.Module, kept: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> list[str]:
-    """Names of what differs from its copy; the model has its own tensors with the copies' values again."""
+def _put_back(model: nn.Module, kept: Mapping[str, Tensor | None], copies: Mapping[str, Tensor]) -> list[str]:
+    """Names of what differs from its copy or is new in the state; the model has its own tensors and values again.
+
+    What is new but not saved with the weights goes without a word, as other attributes do.
+    """
     now = _state(model)
+    added = [name for name, value in now.items() if value is not None and name not in copies]
+    saved = []
     written = [name for name, copy in copies.items() if not _same(now.get(name), copy)]
     with torch.no_grad():
         for name in written:
             owner, _, last = name.rpartition(".")
             module = model.get_submodule(owner)
-            kept[name].data = copies[name]
-            places: dict[str, Any] = module._buffers if last in module._buffers else module._parameters
-            places[last] = kept[name]
-    return written
+            own = kept[name]
+            assert own is not None
+            own.data = copies[name]
+            _places(module, last)[last] = own
+    for name in added:
+        owner, _, last = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if last not in module._non_persistent_buffers_set:
+            saved.append(name)
+        if name in kept:
+            _places(module, last)[last] = None
+        else:
+            delattr(module, last)
+    return [*written, *saved]
+
+
+def _places(module: nn.Module, name: str) -> dict[str, Any]:
+    return module._buffers if name in module._buffers else module._parameters
 
 
 @contextmanager
@@ -154,8 +173,14 @@ def _same(a: Tensor | None, b: Tensor) -> bool:
     return a is not None and a.shape == b.shape and bool(torch.equal(a, b))
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+def _state(model: nn.Module) -> dict[str, Tensor | None]:
+    """Parameters and buffers; None for those that are registered as such."""
+    return {
+        f"{owner}.{name}" if owner else name: value
+        for owner, module in model.named_modules()
+        for places in (module._parameters, module._buffers)
+        for name, value in places.items()
+    }
 
 
 def _forward(model: nn.Module, batch: Any) -> Any:
