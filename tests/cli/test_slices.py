@@ -36,7 +36,8 @@ def test_slices_are_trained_privately_and_explain_their_predictions(reticent, vo
     assert sorted(path.name for path in Path("why").iterdir()) == [
         "0001_v12.csv", "0001_v12.png", "0002_v13.csv", "0002_v13.png",
     ]  # fmt: skip
-    assert stat.S_IMODE(Path("why/0001_v12.png").stat().st_mode) == 0o600
+    for path in (Path("why/0001_v12.png"), Path("why/0001_v12.csv"), Path("p.json")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with Path("why/0001_v12.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["axis"] for row in table] == ["0"] * 12 + ["1"] * 10 + ["2"] * 8
@@ -59,3 +60,12 @@ def test_networks_without_slices_and_folders_that_are_there_are_refused(reticent
     ended = reticent("predict", "run", volume, "--explain", "why")
     assert ended.code == 2
     assert "exists already" in ended.err
+
+
+def test_several_networks_do_not_explain_their_slices_as_one(reticent, volumes):
+    langevin = ["--optimiser", "langevin", "--temperature", "0.2", "--posterior-samples", "2"]
+    ended = reticent("train", volumes, *SLICES, *PRIVACY, *langevin, "--image-size", "8x8x8", "--out", "run")
+    assert ended.code == 0, ended.err
+    ended = reticent("predict", "run", volumes.parent / "v12.nii.gz", "--explain", "why")
+    assert ended.code == 2
+    assert "several networks" in ended.err

@@ -140,7 +140,7 @@ def _write_rows(rows: list[dict[str, Any]], out: Path | None) -> None:
     from reticent.records import write_json, write_text
 
     if out is not None and out.suffix == ".json":
-        write_json(out, rows)
+        write_json(out, rows, mode=0o600)
         return
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -149,4 +149,4 @@ def _write_rows(rows: list[dict[str, Any]], out: Path | None) -> None:
     if out is None:
         print(text.getvalue(), end="")
     else:
-        write_text(out, text.getvalue())
+        write_text(out, text.getvalue(), mode=0o600)

@@ -87,8 +87,12 @@ class Predictor:
         """What each slice of one record gave to its prediction, beside HiResCAM of the class with the largest logit.
 
         Raises:
-            InputError: the network reads no slices.
+            InputError: the network reads no slices, or it is several.
         """
+        if isinstance(self._model, PosteriorMean):
+            raise InputError(
+                "Langevin sampling predicts with several networks, whose slices differ: leave --explain out"
+            )
         if not isinstance(self._model, SliceClassifier):
             raise InputError(
                 "only networks on slices say what each gave: train with --model slices, or leave --explain out"
