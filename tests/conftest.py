@@ -1,8 +1,11 @@
 import csv
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist's own width, which consoles would keep from when they are made
 
 
 @pytest.fixture(autouse=True)
