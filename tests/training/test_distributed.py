@@ -178,13 +178,13 @@ def test_the_death_of_a_rank_ends_the_others_with_a_clear_error_and_the_run_resu
 
 def test_a_run_begun_by_one_process_is_resumed_by_two_from_where_it_was(ranks, write_cohort, tmp_path, site_ledger):
     folder = RunFolder(tmp_path / "run")
-    arguments = ["train", write_cohort(), *MANY, "--steps", "500", "--out", folder.path]
+    arguments = ["train", write_cohort(), *MANY, "--steps", "300", "--out", folder.path]
     ended = ranks(1, command=arguments, meanwhile=kill(0, folder, 15, signal.SIGINT))
     assert ended.codes == [130], ended.logs
     assert folder.checkpoint.exists()
     ended = ranks(2, command=["train", "--resume", folder.path])
     assert ended.codes == [0, 0], ended.logs
-    assert started(folder) == list(range(500))
+    assert started(folder) == list(range(300))
     assert events(site_ledger) == ["reserve", "resume", "settle"]
 
 
