@@ -127,19 +127,11 @@ def _print_left_out(summary: CohortSummary) -> None:
 
 
 def _write_left_out(cohort: Cohort, path: Path) -> None:
-    import csv
-    import io
+    from reticent.records import csv_text, write_text
 
-    from reticent.records import write_text
-
-    names = list(dict.fromkeys(name for each in cohort.left_out for name in each.details))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["record", "reason", *names])
-    writer.writerows(
-        [each.key, each.reason, *(each.details.get(name, "") for name in names)] for each in cohort.left_out
-    )
-    write_text(path, text.getvalue(), mode=0o600)
+    rows = [{"record": each.key, "reason": each.reason, **each.details} for each in cohort.left_out]
+    columns = dict.fromkeys(["record", "reason", *(name for row in rows for name in row)])
+    write_text(path, csv_text(list(columns), rows), mode=0o600)
 
 
 def _problems(title: str, lines: list[str]) -> None:

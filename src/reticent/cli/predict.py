@@ -13,7 +13,6 @@ import typer
 from reticent.cli.console import console, print_warning
 from reticent.cli.left_out import left_out_words
 from reticent.cli.train_options import pairs
-from reticent.cli.whole_folder import whole_folder
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def command(
 ) -> None:
     """Predict probabilities (CSV or JSON), or masks as NIfTI in the geometry of each input."""
     from reticent.data import image_files
-    from reticent.records import RunFolder
+    from reticent.records import RunFolder, whole_folder
     from reticent.training import Predictor
 
     folder = RunFolder.open(run)
@@ -61,10 +60,11 @@ def command(
         raise InputError(f"{out}: name a .csv or .json file")
     if out is not None and out.exists():
         raise InputError(f"{out}: exists already; choose another --out")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"{out}: no folder {out.parent}; make it, or choose another --out")
+    for option, path in (("--out", out), ("--explain", explain)):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{path}: no folder {path.parent}; make it, or choose another {option}")
     rows = []
-    with nullcontext() if explain is None else whole_folder(explain) as aside:
+    with nullcontext() if explain is None else whole_folder(explain, "--explain") as aside:
         for address in files:
             for name, inputs, spacing in _records(predictor, address, columns):
                 rows.append({"file": name, **predictor.probabilities(inputs, spacing)})
@@ -134,19 +134,14 @@ def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
 
 
 def _write_rows(rows: list[dict[str, Any]], out: Path | None) -> None:
-    import csv
-    import io
-
-    from reticent.records import write_json, write_text
+    from reticent.records import csv_text, write_json, write_text
 
     if out is not None and out.suffix == ".json":
         write_json(out, rows, mode=0o600)
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+    shown = ({key: f"{v:.6f}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+    text = csv_text(list(rows[0]), shown)
     if out is None:
-        print(text.getvalue(), end="")
+        print(text, end="")
     else:
-        write_text(out, text.getvalue(), mode=0o600)
+        write_text(out, text, mode=0o600)

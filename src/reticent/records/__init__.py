@@ -1,7 +1,7 @@
 """Records: study, run folder, privacy statement, journal, metrics and findings of audits, each with its schema."""
 
 from reticent.records.campaign import CampaignState, PlannedPhase
-from reticent.records.files import read_json, write_file, write_json, write_text
+from reticent.records.files import csv_text, read_json, whole_folder, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
@@ -51,6 +51,7 @@ __all__ = [
     "TrainingOptions",
     "append_finding",
     "budget_name",
+    "csv_text",
     "default_run_path",
     "make_study",
     "make_sweep",
@@ -63,6 +64,7 @@ __all__ = [
     "read_record",
     "read_study",
     "round_up",
+    "whole_folder",
     "write_file",
     "write_json",
     "write_text",

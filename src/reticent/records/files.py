@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from reticent.errors import InputError
 
 
-def write_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, flush it to the disk and rename it.
+def write_file(path: Path, write: Callable[[Path], object], mode: int | None = None) -> None:
+    """Let `write` fill a file beside `path`, of these permissions from the start, flush it to the disk and rename it.
 
     Raises:
         InputError: the disk is full or not writable; `path` is as it was before.
     """
     aside = path.with_name(f".{path.name}.partial")
     try:
+        if mode is not None:
+            aside.touch(mode=mode)
         write(aside)
         _flush(aside)
         aside.replace(path)
@@ -30,8 +35,8 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
-    """`write_file` for text, with the file's permissions."""
-    write_file(path, lambda aside: _write_text(aside, text, mode))
+    """`write_file` for text."""
+    write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"), mode)
 
 
 def write_json(path: Path, value: Any, mode: int | None = None) -> None:
@@ -59,6 +64,37 @@ def write_folder(path: Path, files: Mapping[str, Callable[[Path], object]]) -> N
         raise _not_saved(path, error) from error
 
 
+@contextmanager
+def whole_folder(path: Path, option: str) -> Iterator[Path]:
+    """A folder to write to (mode 0700), which takes its name `path` at the end; an error or Ctrl-C leaves nothing.
+
+    Raises:
+        InputError: `path` exists, or the folder cannot be made; names `option` as what to change.
+    """
+    if path.exists():
+        raise InputError(f"{path}: exists already; choose another {option}")
+    aside = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        aside.chmod(0o700)
+        yield aside
+        aside.rename(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another {option}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows as CSV; other keys are left out, missing ones empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def read_json(path: Path) -> Any:
     """A JSON file's value.
 
@@ -80,12 +116,6 @@ def flush_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_text(path: Path, text: str, mode: int | None) -> None:
-    if mode is not None:
-        path.touch(mode=mode)
-    path.write_text(text, encoding="utf-8")
 
 
 def _flush(path: Path) -> None:

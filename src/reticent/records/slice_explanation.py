@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
+
+from reticent.records.files import csv_text
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class SliceExplanation:
 
     def to_csv(self) -> str:
         """A row for each slice: where it is, attention, share in each logit, positive and negative sum of HiResCAM."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         shares = [f"logit of {name}" for name in self.classes]
-        writer.writerow(["axis", "slice", "of", "attention", *shares, "hirescam positive", "hirescam negative"])
+        columns = ["axis", "slice", "of", "attention", *shares, "hirescam positive", "hirescam negative"]
+        table: list[dict[str, object]] = []
         for place, (axis, maps) in enumerate(zip(self.axes, self.maps, strict=True)):
             rows = self.along(place)
             own = zip(self.weights[rows], self.contributions[rows], maps, strict=True)
             for index, (weight, shared, seen) in enumerate(own):
                 values = [weight, *shared, seen.clip(min=0).sum(), seen.clip(max=0).sum()]
-                writer.writerow([axis, index, len(maps), *(f"{value:.6g}" for value in values)])
-        return text.getvalue()
+                cells = (axis, index, len(maps), *(f"{value:.6g}" for value in values))
+                table.append(dict(zip(columns, cells, strict=True)))
+        return csv_text(columns, table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,7 @@ def reconciliation_svg(record: Reconciliation) -> str:
 
 def save_reconciliation_figure(record: Reconciliation, path: Path) -> None:
     """The same as a PNG file on white, for its owner alone to read."""
-
-    def write(aside: Path) -> None:
-        aside.touch(mode=0o600)
-        _drawn(record, _LIGHT).savefig(aside, format="png", dpi=140)
-
-    write_file(path, write)
+    write_file(path, partial(_drawn(record, _LIGHT).savefig, format="png", dpi=140), mode=0o600)
 
 
 def _drawn(record: Reconciliation, colours: dict[str, str] | None = None) -> Any:

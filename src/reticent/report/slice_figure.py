@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,7 @@ def save_slice_figure(explanation: SliceExplanation, title: str, path: Path) -> 
             _draw_largest(row[1:], explanation, place)
         grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
         figure.suptitle(f"{title}\nblue speaks for {name}, orange against; over the slices HiResCAM", fontsize=9)
-
-        def write(aside: Path) -> None:
-            aside.touch(mode=0o600)
-            figure.savefig(aside, format="png", dpi=130)
-
-        write_file(path, write)
+        write_file(path, partial(figure.savefig, format="png", dpi=130), mode=0o600)
 
 
 def _draw_shares(panel: Any, explanation: SliceExplanation, place: int) -> None:

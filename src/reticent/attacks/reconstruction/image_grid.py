@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,7 @@ def save_grid(path: Path, columns: Sequence[Column], rows: int, note: str) -> No
             for row in range(rows):
                 _show(axes[row, place], column.images[row])
         figure.supxlabel(note, fontsize=_TITLE)
-
-        def write(aside: Path) -> None:
-            aside.touch(mode=0o600)
-            figure.savefig(aside, format="png", dpi=130)
-
-        write_file(path, write)
+        write_file(path, partial(figure.savefig, format="png", dpi=130), mode=0o600)
 
 
 def _show(axes: Any, image: Tensor) -> None:

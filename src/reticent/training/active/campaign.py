@@ -28,16 +28,18 @@ from reticent.records import (
     PlannedPhase,
     RunFolder,
     Study,
+    csv_text,
     make_study,
     new_run_id,
     now,
     read_record,
+    whole_folder,
     write_json,
     write_text,
 )
 from reticent.training.active.acquisition import acquisition
 from reticent.training.active.admission import require_budget, require_plain
-from reticent.training.active.label_sheet import csv_text, read_sheet, write_sheet
+from reticent.training.active.label_sheet import read_sheet, write_sheet
 from reticent.training.active.planning import ActivePlan, Phase
 from reticent.training.active.pool_rows import ROLES, Rows, open_rows, read_rows, waiting_subjects
 from reticent.training.active.scoring import pool_scores, require_dropout
@@ -96,11 +98,8 @@ class Campaign:
             raise InputError(
                 f"{wanted} patients are to be labelled, but only {len(subjects)} are there; lower --query-sizes"
             )
-        aside = path.with_name(f".{path.name}.partial")
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            (aside / "private").mkdir(mode=0o700, parents=True)
-            aside.chmod(0o700)
+        with whole_folder(path, "--out") as aside:
+            (aside / "private").mkdir(mode=0o700)
             columns = list(rows[0])
             write_text(aside / "private" / "records.csv", csv_text(columns, rows), mode=0o600)
             _check(aside, study, classes, strategy)
@@ -121,11 +120,6 @@ class Campaign:
                 ledger=str(ledger.resolve()),
             )
             write_json(aside / "private" / "campaign.json", state.model_dump(mode="json", by_alias=True))
-            aside.rename(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
         campaign = cls(path)
         campaign._ensure_sheet()
         return campaign

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reticent.errors import InputError
-from reticent.records import write_text
+from reticent.records import csv_text, write_text
 
 _COLUMNS = ("file", "subject", "label")
 
@@ -50,15 +50,6 @@ def read_sheet(path: Path, files: Sequence[str], classes: Sequence[str]) -> dict
             f"label column ({', '.join(classes)})"
         )
     return found
-
-
-def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows as CSV; other keys are left out."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _cells(path: Path) -> list[tuple[str, str]]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
-from reticent.records import write_text
-from reticent.training.active.label_sheet import csv_text
+from reticent.records import csv_text, write_text
 
 Rows = Sequence[Mapping[str, str]]
 ROLES = ("file", "subject", "split")
