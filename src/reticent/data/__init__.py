@@ -2,6 +2,7 @@
 
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
+from reticent.data.composite_response import MarkerRule, composite_response
 from reticent.data.dicom import absolute_address, is_dicom
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
@@ -10,24 +11,33 @@ from reticent.data.manifest import manifest_name
 from reticent.data.open_cohort import open_cohort
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
+from reticent.data.recist import recist_response
+from reticent.data.response_table import Assessment, Lesion, Visit, assess, by_subject, read_visits
 from reticent.data.splits import assign_splits
 from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
     "SPLIT_ROLES",
+    "Assessment",
     "Cohort",
     "CohortSummary",
     "DecodedCache",
     "Entry",
     "LeftOut",
+    "Lesion",
+    "MarkerRule",
     "Preprocessing",
     "Record",
     "Role",
     "SplitSummary",
     "Task",
+    "Visit",
     "WINDOWS",
     "absolute_address",
+    "assess",
     "assign_splits",
+    "by_subject",
+    "composite_response",
     "image_files",
     "is_dicom",
     "manifest_name",
@@ -36,5 +46,7 @@ __all__ = [
     "parse_window",
     "read_image",
     "read_pool",
+    "read_visits",
+    "recist_response",
     "write_mask",
 ]
