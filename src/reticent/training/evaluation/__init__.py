@@ -1,6 +1,6 @@
 """Metrics on held-out patients. They read private records: no guarantee covers them, and they choose nothing."""
 
-from reticent.training.evaluation.classification import evaluate_classification
+from reticent.training.evaluation.classification import Kind, evaluate_classification
 from reticent.training.evaluation.delong import (
     Comparison,
     auc_report,
@@ -12,6 +12,7 @@ from reticent.training.evaluation.segmentation import evaluate_segmentation, seg
 
 __all__ = [
     "Comparison",
+    "Kind",
     "auc_report",
     "auc_standard_error",
     "compare_auc",
