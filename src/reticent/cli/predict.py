@@ -79,7 +79,7 @@ def command(
 def _records(
     predictor: Predictor, address: str, columns: Mapping[str, str]
 ) -> Iterator[tuple[str, Mapping[str, np.ndarray], tuple[float, ...] | None]]:
-    from reticent.data import image_files, is_dicom, open_cohort, read_image
+    from reticent.data import MANIFEST_SUFFIXES, image_files, is_dicom, manifest_markers, open_cohort, read_image
 
     if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
         cohort = open_cohort(address, unit="record", strict=False, hashed=False)
@@ -89,9 +89,13 @@ def _records(
             record = cohort.load(i)
             yield entry.key, record.inputs, record.spacing
     else:
-        for name, path in image_files(address, columns):
+        files = image_files(address, columns)
+        beside: list[dict[str, np.ndarray]] = [{} for _ in files]
+        if predictor.markers and address.lower().endswith(MANIFEST_SUFFIXES):
+            beside = manifest_markers(address, columns, predictor.markers)
+        for (name, path), vectors in zip(files, beside, strict=True):
             image, affine = read_image(path)
-            yield name, {predictor.input_name: image}, _spacing(affine)
+            yield name, {predictor.input_name: image, **vectors}, _spacing(affine)
 
 
 def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:

@@ -104,6 +104,17 @@ def command(
         ),
     ] = None,
     grey: Annotated[bool, Option("--grey", help="Colour to grey.", rich_help_panel=_COHORT)] = False,
+    marker: Annotated[
+        list[str] | None,
+        Option(
+            help="Column beside the image, as crp=CENTRE,SCALE[,log][,LOW..HIGH] or sex=f|m; repeatable.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
+    acquisition: Annotated[
+        list[str] | None,
+        Option(help="Attribute of how images were taken, for a reference; repeatable.", rich_help_panel=_COHORT),
+    ] = None,
     spacing: Annotated[
         str | None,
         Option(help="Voxels of this size in mm, as 1.5 or 1x1x3, cut or padded to size.", rich_help_panel=_COHORT),
@@ -240,19 +251,10 @@ def _study(
 
 
 def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
-    from reticent.data import open_cohort
+    from reticent.training import open_study_cohort
 
-    options = study.cohort
     with progress() as advance:
-        return open_cohort(
-            options.uri,
-            columns=options.columns,
-            labels=options.labels,
-            unit=options.unit,
-            download=download,
-            hashed=hashed,
-            progress=advance,
-        )
+        return open_study_cohort(study.cohort, download=download, hashed=hashed, progress=advance)
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:

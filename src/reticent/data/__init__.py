@@ -1,17 +1,23 @@
 """Data: cohorts of subjects and their records, from image files, tables and archives; splits by subject."""
 
 from reticent.data.cache import DecodedCache
-<<<<<<< HEAD
-from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
-from reticent.data.composite_response import MarkerRule, composite_response
-=======
 from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
->>>>>>> main
+from reticent.data.composite_response import MarkerRule, composite_response
 from reticent.data.dicom import absolute_address, is_dicom
+from reticent.data.folds import FoldPlace, assign_folds, check_folds
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
-from reticent.data.manifest import manifest_name
+from reticent.data.manifest import MANIFEST_SUFFIXES, manifest_markers, manifest_name
+from reticent.data.markers import (
+    VECTOR_INPUTS,
+    Marker,
+    Scale,
+    input_shape,
+    marker_values,
+    parse_markers,
+    training_scales,
+)
 from reticent.data.open_cohort import open_cohort
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
@@ -22,36 +28,48 @@ from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
     "DECODED_TARGETS",
+    "MANIFEST_SUFFIXES",
     "SPLIT_ROLES",
     "Assessment",
     "Cohort",
     "CohortSummary",
     "DecodedCache",
     "Entry",
+    "FoldPlace",
     "LeftOut",
     "Lesion",
+    "Marker",
     "MarkerRule",
     "Preprocessing",
     "Record",
     "Role",
+    "Scale",
     "SplitSummary",
     "Task",
     "Visit",
+    "VECTOR_INPUTS",
     "WINDOWS",
     "absolute_address",
     "assess",
+    "assign_folds",
     "assign_splits",
     "by_subject",
+    "check_folds",
     "composite_response",
     "image_files",
     "is_dicom",
+    "manifest_markers",
     "manifest_name",
+    "input_shape",
     "inspect_cohort",
+    "marker_values",
     "open_cohort",
+    "parse_markers",
     "parse_window",
     "read_image",
     "read_pool",
     "read_visits",
     "recist_response",
+    "training_scales",
     "write_mask",
 ]

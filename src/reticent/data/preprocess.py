@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from reticent.data.cohort import Record
+from reticent.data.markers import VECTOR_INPUTS, Scale
 from reticent.errors import InputError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -27,6 +28,9 @@ class Preprocessing:
     "scale" keeps the grey values of 8-bit images comparable: x in [0, 1] becomes (x - 0.5) / 0.25; a record with other
     values is first mapped to [0, 1] by its own minimum and maximum. "auto" scales records within [0, 1] and
     standardises others, whose unit is unknown.
+
+    Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component, with
+    0 where a value is missing (NaN); others stay as they are.
     """
 
     size: tuple[int, ...] | None = None
@@ -35,13 +39,17 @@ class Preprocessing:
     grey: bool = False
     spacing: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
+    marker_scales: tuple[Scale, ...] = ()
 
     def apply(self, record: Record) -> Record:
         """The preprocessed record; masks take the nearest label.
 
         Raises InputError if size, spacing or channels do not fit, or the record does not tell its spacing.
         """
-        inputs = {name: self._input(record, array) for name, array in record.inputs.items()}
+        inputs = {
+            name: self._vector(name, array) if name in VECTOR_INPUTS else self._input(record, array)
+            for name, array in record.inputs.items()
+        }
         targets = dict(record.targets)
         if self.size is not None and "mask" in targets:
             mask = targets["mask"]
@@ -68,6 +76,12 @@ class Preprocessing:
                 "or one for each"
             )
         return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted, strict=True))
+
+    def _vector(self, name: str, array: np.ndarray) -> np.ndarray:
+        if name != "markers":
+            return array
+        centre, scale = np.array(self.marker_scales, np.float32).T
+        return np.nan_to_num((array - centre) / scale, nan=0.0)
 
     def _input(self, record: Record, array: np.ndarray) -> np.ndarray:
         array = to_channels(array, 1 if self.grey else self.channels, record.subject)

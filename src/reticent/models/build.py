@@ -11,14 +11,16 @@ from torch import nn
 
 from reticent.errors import InputError, first_line
 from reticent.models.complex_classifier import ComplexClassifier
+from reticent.models.marker_models import FusionClassifier, MarkerClassifier
 from reticent.models.resnet9 import ResNet9
 from reticent.models.slice_classifier import SliceClassifier, slice_encoder
-from reticent.models.small_unet import SmallUNet
+from reticent.models.small_unet import SmallUNet, UNetClassifier
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
 Output = Literal["vector", "mask"]
 """What a network gives for a record: numbers (outputs,), or (outputs, *image size)."""
+_VECTORS = ("markers", "missing")
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -33,25 +35,31 @@ def build_model(
     out_channels: int,
     image_size: Sequence[int],
     output: Output = "vector",
+    vectors: Mapping[str, int] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
     `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"`, `"resnet9"` and `"complex"` are
-    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"slices"` is a `SliceClassifier`; `"monai:NAME"` a class of
+    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a
+    `SliceClassifier`; `"markers"` and `"fusion"` (the default where there are `vectors`, lengths by name) are
+    `MarkerClassifier` and `FusionClassifier`; `"monai:NAME"` a class of
     `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
-    with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
-    `img_size`) that its signature names.
+    with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) , `image_size` (also
+    `img_size`) and `vectors` that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
-    factory = _factory(name, output)
+    factory = _factory("fusion" if name == "default" and vectors else name, output)
+    if vectors:
+        _require_vectors(name, factory, output)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
         "out_channels": out_channels,
         "image_size": tuple(image_size),
+        "vectors": dict(vectors or {}),
     }
     try:
         accepted = inspect.signature(factory).parameters
@@ -101,7 +109,59 @@ def slices(
 
 
 _DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet}
-_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier, "slices": slices}
+
+
+def markers(
+    vectors: Mapping[str, int], out_channels: int, hidden: int = 0, inputs: Sequence[str] = _VECTORS
+) -> nn.Module:
+    """A `MarkerClassifier`: markers without the image."""
+    return MarkerClassifier(vectors, out_channels, tuple(inputs), hidden)
+
+
+def fusion(
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    image_size: Sequence[int],
+    vectors: Mapping[str, int],
+    encoder: str = "default",
+    features: int = 32,
+    encoder_arguments: Mapping[str, Any] | None = None,
+    fusion: str = "concat",
+    inputs: Sequence[str] = _VECTORS,
+) -> FusionClassifier:
+    """A `FusionClassifier` on a network of another name, whose outputs are the image's features."""
+    network = build_model(
+        encoder,
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=features,
+        image_size=image_size,
+        arguments=encoder_arguments,
+    )
+    return FusionClassifier(network, features, vectors, out_channels, fusion, tuple(inputs))
+
+
+_OWN = {
+    "smoothnet": SmoothNet,
+    "resnet9": ResNet9,
+    "complex": ComplexClassifier,
+    "unet-encoder": UNetClassifier,
+    "slices": slices,
+    "markers": markers,
+    "fusion": fusion,
+}
+
+
+def _require_vectors(name: str, factory: Any, output: Output) -> None:
+    """Raise InputError for a network of images alone; the user's own may take a dictionary without saying so."""
+    if output != "vector":
+        raise InputError("--marker goes with classes of whole images, not with masks: leave it out")
+    if name.startswith("monai:") or (name in _OWN and "vectors" not in inspect.signature(factory).parameters):
+        raise InputError(
+            f"model {name!r} takes images alone: say --model fusion --model-argument encoder={name}, or leave out "
+            "--marker"
+        )
 
 
 def _factory(name: str, output: Output) -> Any:

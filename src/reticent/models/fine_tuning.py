@@ -54,7 +54,7 @@ _KINDS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
+def fine_tune(model: nn.Module, what: str, image: Any, rank: int) -> None:
     """Freeze what is not trained; the head, the last layer that the forward pass calls, always is.
 
     | what | trained beside the head |
@@ -65,7 +65,7 @@ def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
     | lora | additions of `rank`, zero at first, to linear layers and plain convolutions (Hu et al. 2022) |
 
     Args:
-        image: an example input (n, C, ...), to find the head.
+        image: an example of what the network takes, to find the head.
 
     Raises:
         InputError: the network calls no layer with parameters, or `what` finds nothing beside the head.
@@ -87,7 +87,7 @@ def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
         parameter.requires_grad_(True)
 
 
-def _last_called(model: nn.Module, image: Tensor) -> nn.Module:
+def _last_called(model: nn.Module, image: Any) -> nn.Module:
     called: list[nn.Module] = []
     owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     handles = [module.register_forward_hook(lambda own, *_: called.append(own)) for module in owners]

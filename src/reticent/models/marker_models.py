@@ -26,7 +26,11 @@ class MarkerClassifier(nn.Module):
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], out_channels: int, inputs: Sequence[str] = ("markers", "missing"), hidden: int = 0
+        self,
+        sizes: Mapping[str, int],
+        out_channels: int,
+        inputs: Sequence[str] = ("markers", "missing"),
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         self.inputs, width = _chosen(sizes, inputs)
@@ -95,7 +99,7 @@ def _chosen(sizes: Mapping[str, int], inputs: Sequence[str]) -> tuple[tuple[str,
     if unknown := [name for name in inputs if name not in sizes]:
         known = ", ".join(sizes) or "none"
         raise InputError(
-            f"inputs = {list(inputs)}: the cohort has no {unknown[0]!r} beside its images (it has {known}); name columns "
-            "with --marker or --acquisition"
+            f"inputs = {list(inputs)}: the cohort has no {unknown[0]!r} beside its images (it has {known}); name "
+            "columns with --marker"
         )
     return tuple(inputs), sum(sizes[name] for name in inputs)

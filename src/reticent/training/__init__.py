@@ -29,6 +29,7 @@ from reticent.training.private_step import bounded_gradients, private_step, read
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
+from reticent.training.study_cohort import open_study_cohort
 from reticent.training.sweep import run_sweep, summary
 from reticent.training.tasks import Classification, ProbabilityTask, Segmentation, Task, make_task, segment
 from reticent.training.train import check_study, resume_training, train
@@ -57,6 +58,7 @@ __all__ = [
     "Task",
     "forward",
     "make_task",
+    "open_study_cohort",
     "segment",
     "at_temperature",
     "bound_records",

@@ -20,9 +20,9 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
     Nothing is mirrored: in medical images the side of the body means something. Masks move with their images, labels
-    stay. Inputs of one record move together.
+    stay, and so do vectors. Inputs of one record move together.
     """
-    inputs: dict[str, Tensor] = batch["inputs"]
+    inputs: dict[str, Tensor] = {name: x for name, x in batch["inputs"].items() if x.ndim > 2}
     first = next(iter(inputs.values()))
     if not len(first):
         return batch
@@ -37,7 +37,7 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
         mask = targets["mask"]
         moved_mask = _move(mask[:, None].to(first), grids[tuple(mask.shape[1:])], "nearest")
         targets["mask"] = moved_mask[:, 0].to(mask.dtype)
-    return {**batch, "inputs": moved, "targets": targets}
+    return {**batch, "inputs": {**batch["inputs"], **moved}, "targets": targets}
 
 
 def _random_motion(count: int, size: torch.Size) -> Tensor:
