@@ -8,6 +8,7 @@ from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
 from reticent.data.manifest import manifest_name
 from reticent.data.open_cohort import open_cohort
+from reticent.data.patches import Patches
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.splits import assign_splits
@@ -21,6 +22,7 @@ __all__ = [
     "DecodedCache",
     "Entry",
     "LeftOut",
+    "Patches",
     "Preprocessing",
     "Record",
     "Role",

@@ -62,6 +62,10 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         InputError: the options do not fit the cohort; or the network cannot be built, does not take the images, gives
             outputs of another shape than the task needs, has nothing to train, or couples patients.
     """
+    if study.cohort.patch_size is not None and cohort.task != "segmentation":
+        raise InputError(
+            "--patch-size is for segmentation: a patch does not tell the class of an image; say --image-size"
+        )
     if study.privacy.private_activations:
         _require_linear_head(study, cohort)
     data = PreparedCohort(cohort, study, b"only shapes are used")
@@ -170,7 +174,7 @@ def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> t
     loss_fn, learner = run.task.loss_fn(run.state.class_weights), Learner(study, model, run.expected_subjects)
     steps, source, memory = study.privacy.steps, SystemSource(), study.training.memory_mb * 2**20
     for index in range(steps):
-        batch = ready_batch(study, run.data.batch(*run.sampler.draw(index, source)), layout)
+        batch = ready_batch(study, run.data.training_batch(*run.sampler.draw(index, source)), layout)
         _plain_gradient(model, loss_fn, batch, run.batch_size * study.training.views, memory)
         learner.step(index)
         progress("Training the non-private twin", index + 1, steps)
