@@ -16,7 +16,7 @@ from reticent.launch import own_rank
 
 if TYPE_CHECKING:
     from reticent.data import Cohort
-    from reticent.records import RunFolder, Study
+    from reticent.records import Metrics, RunFolder, Study
 
 _TARGET, _STUDY, _COHORT = "Privacy target (exactly one)", "Privacy", "Cohort"
 _MODEL, _TRAINING, _JOB = "Model", "Training", "Job"
@@ -119,6 +119,10 @@ def command(
         str | None,
         Option(help="Voxels of this size in mm, as 1.5 or 1x1x3, cut or padded to size.", rich_help_panel=_COHORT),
     ] = None,
+    patch_size: Annotated[
+        str | None,
+        Option(help="Segment by patches of this size, from images of any size.", rich_help_panel=_COHORT),
+    ] = None,
     window: Annotated[
         str | None,
         Option(help="Of CT: lung, bone, soft-tissue … or CENTRE,WIDTH; becomes 0 to 1.", rich_help_panel=_COHORT),
@@ -169,7 +173,13 @@ def command(
         str | None, Option(help="light (rotate, zoom, shift, grey curve; default) or none.", rich_help_panel=_TRAINING)
     ] = None,
     views: Annotated[
-        int | None, Option(help="Augmented views of an image, averaged before clipping (1).", rich_help_panel=_TRAINING)
+        int | None,
+        Option(
+            help="Augmented views (1) or patches (4) of an image, averaged before clipping.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    foreground: Annotated[
+        float | None, Option(help="Chance of a patch to be centred on the foreground (0.5).", rich_help_panel=_TRAINING)
     ] = None,
     ema_decay: Annotated[
         float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_TRAINING)
@@ -345,6 +355,21 @@ def _print_result(folder: RunFolder) -> None:
         table.add_row(
             name + positive * (name == "sensitivity"), *(_interval(split.metrics.get(name)) for split in shown)
         )
+    console.print(table)
+    _print_references(metrics)
+
+
+def _print_references(metrics: Metrics) -> None:
+    from rich.table import Table
+
+    if metrics.reference_note:
+        console.print(metrics.reference_note, highlight=False, markup=False)
+    if not metrics.references:
+        return
+    splits = [split.split for split in metrics.splits]
+    table = Table("AUROC without an image", *splits, title="Reference models", title_justify="left")
+    for name, own in metrics.references.items():
+        table.add_row(name, *(_interval(split.metrics["auroc"]) for split in own))
     console.print(table)
 
 

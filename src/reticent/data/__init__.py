@@ -19,6 +19,7 @@ from reticent.data.markers import (
     training_scales,
 )
 from reticent.data.open_cohort import open_cohort
+from reticent.data.patches import Patches
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.recist import recist_response
@@ -40,6 +41,7 @@ __all__ = [
     "Lesion",
     "Marker",
     "MarkerRule",
+    "Patches",
     "Preprocessing",
     "Record",
     "Role",

@@ -19,6 +19,7 @@ from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 from reticent.models.to_complex import to_complex
 from reticent.models.to_private import to_private
+from reticent.models.transfer import transfer_encoder
 from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
@@ -26,5 +27,5 @@ __all__ = [
     "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MarkerClassifier", "NORMS", "Output", "PerPart",
     "ResNet9", "SeparableMish", "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet",
     "UNetClassifier", "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "hirescam",
-    "ikspace", "initialise_complex", "kspace", "standardise_weights", "to_complex", "to_private",
+    "ikspace", "initialise_complex", "kspace", "standardise_weights", "to_complex", "to_private", "transfer_encoder",
 ]  # fmt: skip

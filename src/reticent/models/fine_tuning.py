@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reticent.errors import InputError
 from reticent.models.evaluating import evaluating
+from reticent.models.marker_models import FusionClassifier
 
 _FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -55,7 +56,8 @@ _KINDS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def fine_tune(model: nn.Module, what: str, image: Any, rank: int) -> None:
-    """Freeze what is not trained; the head, the last layer that the forward pass calls, always is.
+    """Freeze what is not trained; the head, the last layer that the forward pass calls, always is, and what a
+    `FusionClassifier` has beside its encoder.
 
     | what | trained beside the head |
     |---|---|
@@ -83,7 +85,8 @@ def fine_tune(model: nn.Module, what: str, image: Any, rank: int) -> None:
         found = []
     if what != "last" and not found:
         raise InputError(f"{type(model).__name__} has nothing that --fine-tune {what} could train; use last or all")
-    for parameter in (*found, *head.parameters()):
+    beside = [model.norm, model.markers] if isinstance(model, FusionClassifier) else []  # of no public network
+    for parameter in (*found, *(p for module in (head, *beside) for p in module.parameters())):
         parameter.requires_grad_(True)
 
 

@@ -172,6 +172,10 @@ class RunFolder:
         """How many subjects the run trained on: private."""
         return len(self._training_lines())
 
+    def training_pseudonyms(self) -> set[str]:
+        """Who was trained on: private."""
+        return {fields[0] for fields in self._training_lines()}
+
     def held_out_subjects(self) -> int:
         """How many subjects were held out."""
         lines = (self.private / "subjects.csv").read_text(encoding="utf-8").splitlines()[1:]

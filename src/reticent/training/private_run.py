@@ -36,7 +36,7 @@ from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.ranks import ALONE, Ranks
 from reticent.training.sharding import load_whole_state, own_part, set_gradients, whole, whole_state
-from reticent.training.weights import public_weights, write_checkpoint
+from reticent.training.weights import public_weights, require_apart, write_checkpoint
 
 _STARTED = "steps started"
 
@@ -58,8 +58,11 @@ class Step:
 
     @property
     def batch(self) -> dict[str, Any]:
-        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first."""
-        return self._run.data.batch(self.records, self.units.tolist())
+        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first.
+
+        With `patch_size`, as many patches of each record as the study has `views`, one after another.
+        """
+        return self._run.data.training_batch(self.records, self.units.tolist())
 
     def privatise(self, model: nn.Module, gradients: ClippedGrad) -> None:
         """Set every `.grad` to (clipped sum over all ranks + noise) / expected batch size.
@@ -143,6 +146,7 @@ class PrivateRun:
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
         _check_training(data, plan)
+        require_apart(study, {site.pseudonym(s) for split in ("val", "test") for s in data.subjects(split)})
         plan = at_temperature(plan, len(data.subjects("train")))
         study = plan.study
         folder = RunFolder.create(out, study)
