@@ -2,6 +2,8 @@
 
 from reticent.training.banded_strategy import column_norm, strategy_coefficients
 from reticent.training.clipping_bias import ClippingBias, clipping_bias
+from reticent.training.crossval.plan import Folds
+from reticent.training.crossval.run import cross_validate
 from reticent.training.engine import (
     BatchAdapter,
     ClippedGrad,
@@ -13,6 +15,7 @@ from reticent.training.engine import (
     strategy,
 )
 from reticent.training.estimate import Cost, estimate
+from reticent.training.evaluation import auc_report, compare_auc, hanley_mcneil
 from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
@@ -39,6 +42,7 @@ __all__ = [
     "ClippedGrad",
     "ClippingBias",
     "Cost",
+    "Folds",
     "FrozenFeatures",
     "Inspection",
     "LossFn",
@@ -56,7 +60,11 @@ __all__ = [
     "Classification",
     "Segmentation",
     "Task",
+    "auc_report",
+    "compare_auc",
+    "cross_validate",
     "forward",
+    "hanley_mcneil",
     "make_task",
     "open_study_cohort",
     "segment",
