@@ -2,7 +2,7 @@
 
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
-from reticent.data.dicom import absolute_address, is_dicom
+from reticent.data.dicom import DicomReader, absolute_address, is_dicom, segmentation, structured_report
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
@@ -20,6 +20,7 @@ __all__ = [
     "Cohort",
     "CohortSummary",
     "DecodedCache",
+    "DicomReader",
     "Entry",
     "LeftOut",
     "Patches",
@@ -39,5 +40,7 @@ __all__ = [
     "parse_window",
     "read_image",
     "read_pool",
+    "segmentation",
+    "structured_report",
     "write_mask",
 ]
