@@ -3,12 +3,13 @@
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
 from reticent.data.composite_response import MarkerRule, composite_response
-from reticent.data.dicom import absolute_address, is_dicom
+from reticent.data.dicom import DicomReader, absolute_address, is_dicom, segmentation, structured_report
 from reticent.data.folds import FoldPlace, assign_folds, check_folds
-from reticent.data.geometry import read_image, write_mask
+from reticent.data.geometry import read_image, volume_spacing, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
-from reticent.data.manifest import MANIFEST_SUFFIXES, manifest_markers, manifest_name
+from reticent.data.localisation import Box, crop, localise, paste
+from reticent.data.manifest import MANIFEST_SUFFIXES, manifest_markers, manifest_name, manifest_rows
 from reticent.data.markers import (
     VECTOR_INPUTS,
     Marker,
@@ -32,9 +33,11 @@ __all__ = [
     "MANIFEST_SUFFIXES",
     "SPLIT_ROLES",
     "Assessment",
+    "Box",
     "Cohort",
     "CohortSummary",
     "DecodedCache",
+    "DicomReader",
     "Entry",
     "FoldPlace",
     "LeftOut",
@@ -58,20 +61,27 @@ __all__ = [
     "by_subject",
     "check_folds",
     "composite_response",
+    "crop",
     "image_files",
     "is_dicom",
     "manifest_markers",
     "manifest_name",
     "input_shape",
     "inspect_cohort",
+    "localise",
+    "manifest_rows",
     "marker_values",
     "open_cohort",
     "parse_markers",
+    "paste",
     "parse_window",
     "read_image",
     "read_pool",
     "read_visits",
     "recist_response",
     "training_scales",
+    "volume_spacing",
+    "segmentation",
+    "structured_report",
     "write_mask",
 ]

@@ -95,6 +95,19 @@ def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Pat
     return [(file, find_image(path, row, file)) for row, file in enumerate(files, start=2) if file is not None]
 
 
+def manifest_rows(uri: str, columns: Mapping[str, str]) -> tuple[list[dict[str, str]], str]:
+    """The cells of each image of `manifest_images` as they are written, without a mask's, and the file column."""
+    path = Path(uri)
+    table = read_table(path)
+    present = [str(name) for name in table.columns]
+    named = {role: column for role, column in columns.items() if column in present}
+    file = find_file_column(path, present, named)
+    kept = [name for name in present if name != find_column(path, present, named, "mask")]
+    cells = {name: texts(table, name) for name in kept}
+    rows = [{name: cells[name][row] or "" for name in kept} for row in range(len(table))]
+    return [row for row in rows if row[file]], file
+
+
 def manifest_markers(uri: str, columns: Mapping[str, str], markers: Sequence[Marker]) -> list[dict[str, np.ndarray]]:
     """The vectors "markers" and "missing" of each image of `manifest_images`.
 

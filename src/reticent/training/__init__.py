@@ -2,6 +2,7 @@
 
 from reticent.training.banded_strategy import column_norm, strategy_coefficients
 from reticent.training.clipping_bias import ClippingBias, clipping_bias
+from reticent.training.crops import write_crops
 from reticent.training.crossval.plan import Folds
 from reticent.training.crossval.run import cross_validate
 from reticent.training.engine import (
@@ -104,5 +105,6 @@ __all__ = [
     "summary",
     "train",
     "uncertainty",
+    "write_crops",
     "weak_delta",
 ]

@@ -13,6 +13,7 @@ from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
+from reticent.training.crops import require_private_crops
 from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
 from reticent.training.held_out import held_out_metrics
@@ -41,6 +42,7 @@ def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan:
         InputError: see `PrivateRun.start`. KeyboardInterrupt leaves a run that `resume_training` continues.
     """
     with join_ranks().together():
+        require_private_crops(study)
         check_study(study, cohort)
     with PrivateRun.start(study, cohort, out, ledger=ledger, plan=plan, progress=progress) as run:
         return _train(run, progress)
