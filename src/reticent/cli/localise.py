@@ -44,12 +44,10 @@ def command(
         )
     console.print(f"{images} images -> {out / 'manifest.csv'}", highlight=False, markup=False, soft_wrap=True)
     if empty:
-        console.print(
-            f"In {empty} of them nothing was found: the whole image stays, marked localised = 0.", highlight=False
-        )
-    if not folder.statement().releasable:
+        console.print(f"Nothing was found in {empty} of them: these stay whole, marked localised = 0.", highlight=False)
+    if public_origin is None and not folder.statement().releasable:
         print_warning(
-            f"{run} was trained without a guarantee: what it cut out depends on its patients, and private runs on it are "
-            "refused",
+            f"{run} was trained without a guarantee: what it cut out depends on its patients, and private runs on that "
+            "are refused",
             UserWarning,
         )

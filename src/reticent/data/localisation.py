@@ -44,7 +44,7 @@ def localise(mask: np.ndarray, spacing: Sequence[float], margin: float = 10.0, s
     if not count:
         return None
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    (found,) = ndimage.find_objects(parts == largest)
+    found = ndimage.find_objects(parts)[largest - 1]
     sides = [(own.stop - own.start) * s for own, s in zip(found, spacing, strict=True)]
     wanted = max(sides) + 2 * max(margin, share * max(sides))
     ranges = [

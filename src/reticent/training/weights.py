@@ -73,7 +73,8 @@ def load_weights(model: nn.Module, path: Path) -> int:
         matched = transfer_encoder(values, model)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    named = values.keys() if own & values.keys() else {f"encoder.{name}" for name in values}
+    inside = {f"encoder.{name}" for name in values}
+    named = values.keys() if len(own & values.keys()) >= len(own & inside) else inside
     for who, missing in (("the file", own - named), ("the network", named - own)):
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
