@@ -107,7 +107,10 @@ def test_masks_of_a_declared_spacing_are_written_on_the_grid_of_each_input(retic
     # 12 rows of 2 mm are 12 of 2 mm, of which 8 fit; what was cut off is background.
     assert not np.asarray(mask.dataobj)[:, [0, 1, 10, 11]].any()
     ended = reticent("train", manifest, *small, "--noise-multiplier", "1", "--spacing", "2")
-    assert (ended.code, "--spacing cuts or pads images to --image-size, or goes with --patch-size" in ended.err) == (2, True)
+    assert (ended.code, "--spacing cuts or pads images to --image-size, or goes with --patch-size" in ended.err) == (
+        2,
+        True,
+    )
 
 
 def test_masks_and_probabilities_of_dicom_are_written_as_dicom(reticent, hospital, small, tmp_path):

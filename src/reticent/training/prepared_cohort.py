@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,13 @@ class PreparedCohort:
     def whole(self, record: int) -> dict[str, Tensor]:
         """The inputs of one record, pre-processed, with `patch_size` of its own size."""
         return {name: torch.from_numpy(x) for name, x in self._decoded.batch([record])[0].items()}
+
+    def mask(self, record: int) -> np.ndarray | None:
+        """The mask that was drawn on a record of a classification, on the grid of its pre-processed inputs."""
+        loaded, mask = self.cohort.load(record), self.cohort.mask(record)
+        if mask is None:
+            return None
+        return self.preprocessing.apply(replace(loaded, targets={"mask": mask})).targets["mask"]
 
     @property
     def _decoded(self) -> DecodedCache:

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
+from reticent.models import SliceClassifier
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
@@ -27,6 +28,7 @@ from reticent.training.private_run import PrivateRun
 from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
 from reticent.training.sharding import add_up_gradients, share_weights
+from reticent.training.slice_explanations import held_out_explanations
 from reticent.training.tasks import ProbabilityTask
 from reticent.training.weights import load_released
 
@@ -126,6 +128,9 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     if not run.ranks.leads:
         return run.folder
     splits = held_out_metrics(learner.predicting(run.task), run.data)
+    predicting = learner.predicting(run.task)
+    if isinstance(predicting, SliceClassifier):
+        run.folder.write_explanations(held_out_explanations(predicting, run.data))
     twin = _twin(run, layout, progress) if study.training.twin else ()
     run.finish(learner.released, Metrics(task=run.task.kind, splits=splits, twin=twin))
     return run.folder
