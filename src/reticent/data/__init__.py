@@ -1,8 +1,23 @@
 """Data: cohorts of subjects and their records, from image files, tables and archives; splits by subject."""
 
+from reticent.data.addresses import absolute_address
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
-from reticent.data.dicom import absolute_address, is_dicom
+from reticent.data.detection import (
+    Annotation,
+    AnnotationSet,
+    Problem,
+    clip_boxes,
+    is_detection,
+    read_coco,
+    read_detection,
+    read_native,
+    read_voc,
+    write_coco,
+    write_native,
+    write_voc,
+)
+from reticent.data.dicom import is_dicom
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
@@ -10,18 +25,21 @@ from reticent.data.manifest import manifest_name
 from reticent.data.open_cohort import open_cohort
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
-from reticent.data.splits import assign_splits
+from reticent.data.splits import assign_splits, split_by_time
 from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
     "DECODED_TARGETS",
     "SPLIT_ROLES",
+    "Annotation",
+    "AnnotationSet",
     "Cohort",
     "CohortSummary",
     "DecodedCache",
     "Entry",
     "LeftOut",
     "Preprocessing",
+    "Problem",
     "Record",
     "Role",
     "SplitSummary",
@@ -29,13 +47,23 @@ __all__ = [
     "WINDOWS",
     "absolute_address",
     "assign_splits",
+    "clip_boxes",
     "image_files",
+    "is_detection",
     "is_dicom",
     "manifest_name",
     "inspect_cohort",
     "open_cohort",
     "parse_window",
+    "read_coco",
+    "read_detection",
     "read_image",
+    "read_native",
     "read_pool",
+    "read_voc",
+    "split_by_time",
+    "write_coco",
     "write_mask",
+    "write_native",
+    "write_voc",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from reticent.data.cohort import Cohort
+from reticent.data.detection import is_detection, open_detection
 from reticent.data.dicom import is_dicom, open_dicom
 from reticent.data.folder import open_folder
 from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
@@ -22,6 +23,7 @@ Progress = Callable[[str, int, int], None]
 _READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Cohort]], ...] = (
     (lambda uri: uri.startswith("phantom:"), open_phantom),
     (lambda uri: uri.endswith(".npz"), open_npz),
+    (is_detection, open_detection),
     (is_nnunet, open_nnunet),
     (lambda uri: (Path(uri) / "dataset.json").is_file(), open_msd),
     (lambda uri: Path(uri).is_dir(), open_folder),
@@ -42,7 +44,7 @@ def open_cohort(
     """Open the cohort at `uri` without decoding pixels.
 
     `uri` is a folder of class folders, an MSD or nnU-Net folder, a folder of DICOM files (`dicom:FOLDER?rule=value`), a
-    manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`. `columns` maps roles (file,
+    VOC folder, COCO file or Oktoberfest folder (`boxes:PATH?rule=value`), a manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`. `columns` maps roles (file,
     subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
     multi-label task. `download` allows fetching a MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
