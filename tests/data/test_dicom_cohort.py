@@ -5,7 +5,6 @@ from dicom_tree import MR, image, uid, voxels, write_flat, write_labels, write_s
 from PIL import Image, ImageDraw
 
 from reticent.data import DecodedCache, Preprocessing, absolute_address, inspect_cohort, open_cohort
-
 from reticent.errors import InputError
 
 

@@ -34,14 +34,17 @@ def command(
         list[str] | None, typer.Option(help="File column of a manifest, as file=NAME (default: as in training).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV or JSON file (default: CSV on screen); for masks the folder to write to.")
+        Path | None,
+        typer.Option(
+            help="CSV or JSON file (default: CSV on screen); for boxes JSON; for masks the folder to write to."
+        ),
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(help="New folder for what each slice gave to the prediction (runs of --model slices)."),
+        typer.Option(help="New folder for what each slice gave (runs of --model slices), or pictures of the boxes."),
     ] = None,
 ) -> None:
-    """Predict probabilities (CSV or JSON), or masks as NIfTI in the geometry of each input."""
+    """Predict probabilities (CSV or JSON), masks as NIfTI in the geometry of each input, or boxes as COCO JSON."""
     from reticent.data import image_files
     from reticent.records import RunFolder, whole_folder
     from reticent.training import Predictor
@@ -49,6 +52,11 @@ def command(
     folder = RunFolder.open(run)
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
+    if predictor.task.output == "boxes":
+        from reticent.cli.predict_boxes import write_boxes
+
+        write_boxes(predictor, files, columns, out, explain)
+        return
     if predictor.task.segments:
         if explain is not None:
             raise InputError("--explain is about classes; this run draws masks")
@@ -66,19 +74,20 @@ def command(
     rows = []
     with nullcontext() if explain is None else whole_folder(explain, "--explain") as aside:
         for address in files:
-            for name, inputs, spacing in _records(predictor, address, columns):
+            for name, inputs, spacing in records(predictor, address, columns):
                 rows.append({"file": name, **predictor.probabilities(inputs, spacing)})
                 if aside is not None:
                     explanation = predictor.explanation(inputs, spacing)
-                    _write_explanation(explanation, name, aside / f"{len(rows):04d}_{_stem(name)}")
+                    _write_explanation(explanation, name, aside / f"{len(rows):04d}_{stem(name)}")
     _write_rows(rows, out)
     if out is not None:
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _records(
+def records(
     predictor: Predictor, address: str, columns: Mapping[str, str]
 ) -> Iterator[tuple[str, Mapping[str, np.ndarray], tuple[float, ...] | None]]:
+    """Name, inputs and spacing of each record at an address."""
     from reticent.data import image_files, is_dicom, open_cohort, read_image
 
     if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
@@ -109,7 +118,7 @@ def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:
     save_slice_figure(found, f"{name}: {found.classes[found.predicted]}", path.with_name(f"{path.name}.png"))
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     """The name without folders and suffixes, in letters that every file system takes."""
     return re.sub(r"[^\w-]+", "_", Path(name).name.split(".")[0])
 

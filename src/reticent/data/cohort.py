@@ -63,7 +63,8 @@ class Entry:
     """What is known of a record without reading pixels.
 
     `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, or None (unlabelled, or
-    targets that are decoded with the pixels); `split` is None where the split is still to be drawn; `locator` belongs to the cohort's reader.
+    targets that are decoded with the pixels); `split` is None where the split is still to be drawn; `locator` belongs
+    to the cohort's reader.
     """
 
     key: str

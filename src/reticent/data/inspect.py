@@ -15,7 +15,7 @@ from reticent.errors import InputError
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Counts in one split; `labels` counts records per class, or for multi-label, masks and boxes the records that show it."""
+    """Counts in one split; `labels` counts records per class, of several labels, masks and boxes those that show it."""
 
     records: int
     subjects: int

@@ -44,7 +44,8 @@ def open_cohort(
     """Open the cohort at `uri` without decoding pixels.
 
     `uri` is a folder of class folders, an MSD or nnU-Net folder, a folder of DICOM files (`dicom:FOLDER?rule=value`), a
-    VOC folder, COCO file or Oktoberfest folder (`boxes:PATH?rule=value`), a manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`. `columns` maps roles (file,
+    manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`; or of boxes a VOC folder, a COCO
+    file or an Oktoberfest folder (`boxes:PATH?rule=value`). `columns` maps roles (file,
     subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
     multi-label task. `download` allows fetching a MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its

@@ -18,9 +18,9 @@ class Preprocessing:
 
     `size` is the spatial shape in pixels (None: as stored). With `spacing`, the size of a pixel or voxel in mm along
     every axis, images are resampled to that and cut, or padded with each channel's least value (masks: 0), around their
-    centre to `size`; without it they are resized to `size`, or with `keep_aspect` by one factor for all axes so that they
-    just fit in, and padded. `window` (centre, width) maps the values
-    centre - width / 2 to centre + width / 2 to [0, 1] and clips others. Both are declared, not taken from the cohort.
+    centre to `size`; without it they are resized to `size`, or with `keep_aspect` by one factor for all axes so that
+    they just fit in, and padded. `window` (centre, width) maps the values centre - width / 2 to centre + width / 2 to
+    [0, 1] and clips others. Both are declared, not taken from the cohort.
 
     `grey` turns three channels into one by luminance; `channels` asks for a number of channels, to which colour is
     reduced by luminance and grey repeated.

@@ -38,11 +38,11 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`); `"smoothnet"`, `"resnet9"` and `"complex"` are
-    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"slices"` is a `SliceClassifier`; `"monai:NAME"` a class of
-    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
-    with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
-    `img_size`) that its signature names.
+    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`);
+    `"smoothnet"`, `"resnet9"` and `"complex"` are `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"slices"` is a
+    `SliceClassifier`; `"monai:NAME"` a class of `monai.networks.nets`; `"package.module:factory"` the user's own. A
+    factory is called with `arguments` and with those of `spatial_dims`, `in_channels`, `out_channels` (also
+    `num_classes`, `n_classes`) and `image_size` (also `img_size`) that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.

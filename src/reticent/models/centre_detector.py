@@ -45,9 +45,8 @@ class CentreDetector(nn.Module):
         self.join = nn.ModuleList([_conv(w, w), _conv(w, w)])
         self.neck = _conv(w, w)
         self.head = nn.Conv2d(w, out_channels, 1)
-        with torch.no_grad():
-            self.head.bias[:-4] = _FEW
-            self.head.bias[-4:] = 0.0
+        first = torch.tensor([_FEW] * (out_channels - 4) + [0.0] * 4)
+        self.head.bias = nn.Parameter(first)
 
     def forward(self, image: Tensor) -> Tensor:
         fine = self.fine(image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +28,15 @@ class Detections:
         """Those in `rows`, a mask or indices."""
         return Detections(self.boxes[rows], self.scores[rows], self.classes[rows])
 
-    def to_coco(self, image: int, names: Sequence[str], file: str) -> list[dict[str, Any]]:
-        """In COCO's form for results, `bbox` as x, y, width, height; categories count from 1.
+    def to_coco(self, image: int, file: str, names: Sequence[str], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+        """In COCO's form for results: `bbox` as x, y, width, height, and the `numbers` of categories by name.
 
         `file_name` and `category` say in words what the numbers stand for.
         """
         return [
             {
                 "image_id": image,
-                "category_id": int(label) + 1,
+                "category_id": numbers[names[label]],
                 "bbox": [round(float(v), 2) for v in (x0, y0, x1 - x0, y1 - y0)],
                 "score": round(float(score), 6),
                 "file_name": file,

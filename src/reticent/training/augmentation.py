@@ -22,7 +22,8 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
     Nothing is mirrored: in medical images the side of the body means something. Masks and boxes move with their images
-    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels stay. Inputs of one record move together.
+    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels stay. Inputs of one
+    record move together.
     """
     inputs: dict[str, Tensor] = batch["inputs"]
     first = next(iter(inputs.values()))

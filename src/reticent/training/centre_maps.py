@@ -87,7 +87,7 @@ def boxes_of_maps(maps: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         maps: (K + 4, h, w).
     Returns:
-        boxes (most, 4) in pixels, scores (most,) from high to low, and classes (most,); fewer if the maps have fewer cells
+        boxes (most, 4) in pixels, scores (most,) from high to low, and classes (most,); fewer if there are fewer cells
     """
     heat = maps[:-4].sigmoid()
     peaks = torch.where(F.max_pool2d(heat, 3, 1, 1) == heat, heat, 0.0)

@@ -20,7 +20,6 @@ Progress = Callable[[str, int, int], None]
 """Told (stage, done, total); never anything computed from private records."""
 
 
-
 class PreparedCohort:
     """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
 

@@ -2,7 +2,7 @@
 
 from reticent.data.detection.address import is_detection
 from reticent.data.detection.annotation import Annotation, AnnotationSet, Problem
-from reticent.data.detection.coco import read_coco, write_coco
+from reticent.data.detection.coco import category_numbers, read_coco, write_coco
 from reticent.data.detection.geometry import Placement, clip_boxes
 from reticent.data.detection.native import OKTOBERFEST_CLASSES, read_native, write_native
 from reticent.data.detection.opening import open_detection, read_detection
@@ -14,6 +14,7 @@ __all__ = [
     "AnnotationSet",
     "Placement",
     "Problem",
+    "category_numbers",
     "clip_boxes",
     "is_detection",
     "open_detection",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from reticent.data.addresses import read_address
 from reticent.data.detection.coco import coco_files
@@ -59,8 +61,8 @@ def parse_address(uri: str) -> tuple[Path, Rules]:
     rules = Rules(**{name.replace("-", "_"): value for name, value in given.items()})
     if kind_of(path) is None:
         raise InputError(
-            f"{uri}: no boxes at {path}; name a VOC folder (JPEGImages, Annotations), a COCO file (.json) or folder, or "
-            "a folder with files.txt"
+            f"{uri}: no boxes at {path}; name a VOC folder (JPEGImages, Annotations), a COCO file (.json) or folder, "
+            "or a folder with files.txt"
         )
     if rules.subjects is not None and rules.subject_pattern is not None:
         raise InputError(f"{uri}: subjects come from a table or from the file names; say one of the two rules")
@@ -105,7 +107,7 @@ def _yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-_PARSERS = {
+_PARSERS: dict[str, Callable[[str], Any]] = {
     "subjects": Path, "subject-pattern": _pattern, "classes": _names, "most": _count, "val-from": _day,
     "test-from": _day, "one-based": _yes_or_no,
 }  # fmt: skip

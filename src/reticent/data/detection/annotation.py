@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 Box = tuple[float, float, float, float]
-"""First and last x, first and last y as (x0, y0, x1, y1) in pixels: 0-based, half-open, so that x1 - x0 is the width."""
+"""(x0, y0, x1, y1) in pixels, 0-based and half-open, so that x1 - x0 is the width."""
 Effect = Literal["left out", "dropped", "clipped", "scaled", "cut", "kept"]
 
 

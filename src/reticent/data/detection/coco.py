@@ -58,6 +58,12 @@ def read_coco(path: Path) -> AnnotationSet:
     return AnnotationSet(classes or (), _without_repeats(images, problems), problems)
 
 
+def category_numbers(path: Path) -> dict[str, int]:
+    """The number of each category by its name; none if the path has no COCO file."""
+    files = coco_files(path)
+    return {str(row["name"]): int(row["id"]) for row in _content(files[0][1])["categories"]} if files else {}
+
+
 def write_coco(annotations: AnnotationSet) -> dict[str, Any]:
     """A COCO data set: images numbered from 1 (or by their own ids), categories from 1 in the order of the classes.
 
@@ -128,10 +134,13 @@ def _images(
         own = canonical_split(str(row.get("split", ""))) or split
         yield Annotation(
             name, _image(file, name), tuple(boxes), tuple(labels), file, tuple(places),
-            _shape(row), subject, own, _time(row.get("date_captured")), row["id"] if isinstance(row["id"], int) else None,
+            _shape(row), subject, own, _time(row.get("date_captured")),
+            row["id"] if isinstance(row["id"], int) else None,
         )  # fmt: skip
     for identity, rest in by_image.items():
-        problems += [Problem(file, place, str(identity), "of an image that is not listed", "dropped") for place, _ in rest]
+        problems += [
+            Problem(file, place, str(identity), "of an image that is not listed", "dropped") for place, _ in rest
+        ]
 
 
 def _without_repeats(images: Sequence[Annotation], problems: list[Problem]) -> list[Annotation]:

@@ -25,11 +25,11 @@ def lists_in(root: Path) -> list[Path]:
 
 
 def read_native(root: Path, classes: Sequence[str] = OKTOBERFEST_CLASSES) -> AnnotationSet:
-    """Read lines `<file name> <n> (<class> <x> <y> <width> <height>)*`: whole pixels of the image, top-left corner first.
+    """Read lines `<file name> <n> (<class> <x> <y> <width> <height>)*`, in whole pixels from the top-left corner.
 
     The class folder is what was searched for and no label. An image named in several folders counts once, as it stands
-    in the first. The subject is the clip, the file name before its last "_" (`<clip start in ms>_<frame>.jpg`); n = 0 is
-    an image without objects. Raises InputError if the folder has no list, or a list cannot be read.
+    in the first. The subject is the clip, the file name before its last "_" (`<clip start in ms>_<frame>.jpg`); n = 0
+    is an image without objects. Raises InputError if the folder has no list, or a list cannot be read.
     """
     found: dict[str, Annotation] = {}
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""PASCAL VOC folders (Everingham et al. 2010): `JPEGImages`, one XML file an image in `Annotations`, `ImageSets/Main`."""
+"""PASCAL VOC folders (Everingham et al. 2010): `JPEGImages`, `Annotations` with an XML file an image, `ImageSets`."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def write_voc(annotation: Annotation, *, one_based: bool = False) -> str:
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = annotation.name
     size = ElementTree.SubElement(root, "size")
-    for tag, value in zip(("height", "width"), annotation.shape, strict=True):
-        ElementTree.SubElement(size, tag).text = str(value)
+    for tag, side in zip(("height", "width"), annotation.shape, strict=True):
+        ElementTree.SubElement(size, tag).text = str(side)
     for (x0, y0, x1, y1), label in zip(annotation.boxes, annotation.labels, strict=True):
         thing = ElementTree.SubElement(root, "object")
         ElementTree.SubElement(thing, "name").text = label

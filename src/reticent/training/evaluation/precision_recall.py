@@ -61,12 +61,12 @@ def counting_area(ranked: Ranked, *, start_at_zero: bool = True) -> Statistic:
 def counting_curve(
     found: Sequence[Detections], truth: Sequence[Detections], classes: int, *, start_at_zero: bool = True
 ) -> CountingCurve:
-    """Precision against recall if a detection is right while its image has objects of its class left; boxes do not matter.
+    """Precision against recall if a detection is right while its image has objects of its class left.
 
-    Detections of all images and classes are pooled and sorted by score; of equal scores the earlier image's come first,
-    then the lower class's. As published the curve begins at its first point, of recall 1 / objects where the first
-    detection is right, so that perfect detections of N objects have an area of 1 - 1 / N: `start_at_zero=False`. (The
-    published code also ends the curve at recall + 1e-8, which adds less than 1e-8.)
+    Where boxes lie does not matter. Detections of all images and classes are pooled and sorted by score; of equal
+    scores the earlier image's come first, then the lower class's. As published the curve begins at its first point, of
+    recall 1 / objects where the first detection is right, so that perfect detections of N objects have an area of 1 - 1
+    / N: `start_at_zero=False`. (The published code also ends the curve at recall + 1e-8, which adds less than 1e-8.)
     """
     ranked = rank(match(found, truth), range(classes))
     everything = np.ones((len(found), 1))

@@ -7,7 +7,16 @@ from reticent.training.tasks.detection import Detection, detections
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
 
-__all__ = ["Classification", "Detection", "ProbabilityTask", "Segmentation", "Task", "detections", "make_task", "segment"]
+__all__ = [
+    "Classification",
+    "Detection",
+    "ProbabilityTask",
+    "Segmentation",
+    "Task",
+    "detections",
+    "make_task",
+    "segment",
+]
 
 _KINDS: dict[str, type[Task]] = {
     "binary": Classification,

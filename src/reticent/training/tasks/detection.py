@@ -69,7 +69,7 @@ class Detection(Task):
 def detections(
     maps: Tensor, shape: tuple[int, ...], preprocessing: Preprocessing, spacing: tuple[float, ...] | None
 ) -> Detections:
-    """What maps (K + 4, h, w) show, in the pixels of the image of this shape: at most 100 objects of score 0.01 or more.
+    """What maps (K + 4, h, w) show, in the pixels of the image of this shape: up to 100 objects of a score from 0.01.
 
     Of boxes that overlap by more than 0.98 (IoU) the one with the highest score is left, whatever their classes: all
     this sees nothing but the maps.
