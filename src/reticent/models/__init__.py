@@ -25,6 +25,6 @@ __all__ = [
     "NORMS", "Cardioid", "CentreDetector", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "IGaussian",
     "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "Output", "PerPart", "ResNet9", "SeparableMish",
     "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet", "add_scale_norm",
-    "additions_without_norm", "build_model", "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace", "standardise_weights", "to_complex",
-    "to_private",
+    "additions_without_norm", "build_model", "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace",
+    "standardise_weights", "to_complex", "to_private",
 ]  # fmt: skip
