@@ -75,7 +75,7 @@ def _read(
 ) -> Cohort:
     if is_dicom(uri):
         return open_dicom(uri, columns, labels, strict=strict, progress=progress)
-    if uri.lower().endswith(MANIFEST_SUFFIXES):
+    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_detection(uri):
         return open_manifest(uri, columns, labels)
     if columns or labels:
         raise InputError(

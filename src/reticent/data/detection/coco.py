@@ -88,11 +88,8 @@ def write_coco(annotations: AnnotationSet) -> dict[str, Any]:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.keys() >= {"images", "annotations", "categories"}
+    content = path.read_bytes()
+    return all(f'"{section}"'.encode() in content for section in ("images", "annotations", "categories"))
 
 
 def _content(path: Path) -> dict[str, Any]:
