@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from reticent.data import Record
 from reticent.errors import InputError
 from reticent.models import SliceClassifier
-from reticent.records import RunFolder, SliceExplanation
+from reticent.records import Detections, RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.slice_explanations import slice_explanation
-from reticent.training.tasks import ProbabilityTask, make_task, segment
+from reticent.training.tasks import ProbabilityTask, detections, make_task, segment
 from reticent.training.weights import load_released
 
 
@@ -46,7 +46,7 @@ class Predictor:
         self.task = make_task(state)
         self._channels = state.inputs
         channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
-        self._preprocessing = preprocessing_of(study, state.image_size, channels)
+        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels)
         self._model = released_model(run)
 
     @property
@@ -82,6 +82,12 @@ class Predictor:
         """Label of every pixel or voxel of one record, on its own grid."""
         shape = next(iter(inputs.values())).shape[1:]
         return segment(self._model, self._prepared(inputs, spacing), shape, self._preprocessing, spacing)
+
+    def objects(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> Detections:
+        """Objects of one record, in the image's own pixels."""
+        shape = next(iter(inputs.values())).shape[1:]
+        maps = predict(self._model, self._prepared(inputs, spacing))[0]
+        return detections(maps, shape, self._preprocessing, spacing)
 
     def explanation(
         self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
