@@ -36,17 +36,20 @@ def command(
         list[str] | None, typer.Option(help="File column of a manifest, as file=NAME (default: as in training).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV or JSON file (default: CSV on screen); for masks the folder to write to.")
+        Path | None,
+        typer.Option(
+            help="CSV or JSON file (default: CSV on screen); for boxes JSON; for masks the folder to write to."
+        ),
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(help="New folder for what each slice gave to the prediction (runs of --model slices)."),
+        typer.Option(help="New folder for what each slice gave (runs of --model slices), or pictures of the boxes."),
     ] = None,
     sr: Annotated[
         Path | None, typer.Option("--sr", help="New folder for a DICOM structured report on each DICOM record.")
     ] = None,
 ) -> None:
-    """Predict probabilities (CSV or JSON), or masks in the geometry of each input: NIfTI, of DICOM input DICOM SEG."""
+    """Predict probabilities (CSV or JSON), boxes (COCO JSON), or masks in each input's geometry (NIfTI, DICOM SEG)."""
     from reticent.data import image_files, is_dicom
     from reticent.records import RunFolder, whole_folder, write_file
     from reticent.training import Predictor
@@ -55,6 +58,11 @@ def command(
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
     model = f"reticent {folder.state().run}"
+    if predictor.task.output == "boxes":
+        from reticent.cli.predict_boxes import write_boxes
+
+        write_boxes(predictor, files, columns, out, explain)
+        return
     if predictor.task.segments:
         if explain is not None or sr is not None:
             raise InputError("--explain and --sr are about classes; this run draws masks")
@@ -78,12 +86,12 @@ def command(
         nullcontext() if sr is None else whole_folder(sr, "--sr") as reports,
     ):
         for address in files:
-            for found in _records(predictor, address, columns):
+            for found in records(predictor, address, columns):
                 values = predictor.probabilities(found.inputs, found.spacing)
                 rows.append({"file": found.name, **values})
                 if aside is not None:
                     explanation = predictor.explanation(found.inputs, found.spacing)
-                    _write_explanation(explanation, found.name, aside / f"{len(rows):04d}_{_stem(found.name)}")
+                    _write_explanation(explanation, found.name, aside / f"{len(rows):04d}_{stem(found.name)}")
                 if reports is not None:
                     if found.report is None:
                         raise InputError(f"{found.name}: --sr writes DICOM for DICOM records; leave it out")
@@ -93,7 +101,7 @@ def command(
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """A record to predict on; `report` makes a writer of a structured report from values and the model's name."""
 
     name: str
@@ -102,7 +110,8 @@ class _Found(NamedTuple):
     report: Callable[[Mapping[str, float], str], Callable[[Path], object]] | None = None
 
 
-def _records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[_Found]:
+def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[Found]:
+    """The records at an address."""
     from reticent.data import (
         MANIFEST_SUFFIXES,
         DicomReader,
@@ -120,7 +129,7 @@ def _records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> 
             record, report = cohort.load(i), None
             if isinstance(cohort.reader, DicomReader):
                 report = partial(structured_report, cohort.reader.root, entry.locator.series)
-            yield _Found(entry.key, record.inputs, record.spacing, report)
+            yield Found(entry.key, record.inputs, record.spacing, report)
     else:
         files = image_files(address, columns)
         beside: list[dict[str, np.ndarray]] = [{} for _ in files]
@@ -128,7 +137,7 @@ def _records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> 
             beside = manifest_markers(address, columns, predictor.markers)
         for (name, path), vectors in zip(files, beside, strict=True):
             image, affine = read_image(path)
-            yield _Found(name, {predictor.input_name: image, **vectors}, volume_spacing(affine))
+            yield Found(name, {predictor.input_name: image, **vectors}, volume_spacing(affine))
 
 
 def _opened(address: str) -> Cohort:
@@ -149,7 +158,7 @@ def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:
     save_slice_figure(found, f"{name}: {found.classes[found.predicted]}", path.with_name(f"{path.name}.png"))
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     """The name without folders and suffixes, in letters that every file system takes."""
     return re.sub(r"[^\w-]+", "_", Path(name).name.split(".")[0])
 

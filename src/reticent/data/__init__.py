@@ -1,9 +1,25 @@
 """Data: cohorts of subjects and their records, from image files, tables and archives; splits by subject."""
 
+from reticent.data.addresses import absolute_address
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
 from reticent.data.composite_response import MarkerRule, composite_response
-from reticent.data.dicom import DicomReader, absolute_address, is_dicom, segmentation, structured_report
+from reticent.data.detection import (
+    Annotation,
+    AnnotationSet,
+    Problem,
+    category_numbers,
+    clip_boxes,
+    is_detection,
+    read_coco,
+    read_detection,
+    read_native,
+    read_voc,
+    write_coco,
+    write_native,
+    write_voc,
+)
+from reticent.data.dicom import DicomReader, is_dicom, segmentation, structured_report
 from reticent.data.folds import FoldPlace, assign_folds, check_folds
 from reticent.data.geometry import read_image, volume_spacing, write_mask
 from reticent.data.image_files import image_files
@@ -25,7 +41,7 @@ from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.recist import recist_response
 from reticent.data.response_table import Assessment, Lesion, Visit, assess, by_subject, read_visits
-from reticent.data.splits import assign_splits
+from reticent.data.splits import assign_splits, split_by_time
 from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
@@ -34,6 +50,8 @@ __all__ = [
     "SPLIT_ROLES",
     "Assessment",
     "Box",
+    "Annotation",
+    "AnnotationSet",
     "Cohort",
     "CohortSummary",
     "DecodedCache",
@@ -46,6 +64,7 @@ __all__ = [
     "MarkerRule",
     "Patches",
     "Preprocessing",
+    "Problem",
     "Record",
     "Role",
     "Scale",
@@ -62,7 +81,10 @@ __all__ = [
     "check_folds",
     "composite_response",
     "crop",
+    "category_numbers",
+    "clip_boxes",
     "image_files",
+    "is_detection",
     "is_dicom",
     "manifest_markers",
     "manifest_name",
@@ -75,7 +97,10 @@ __all__ = [
     "parse_markers",
     "paste",
     "parse_window",
+    "read_coco",
+    "read_detection",
     "read_image",
+    "read_native",
     "read_pool",
     "read_visits",
     "recist_response",
@@ -83,5 +108,10 @@ __all__ = [
     "volume_spacing",
     "segmentation",
     "structured_report",
+    "read_voc",
+    "split_by_time",
+    "write_coco",
     "write_mask",
+    "write_native",
+    "write_voc",
 ]

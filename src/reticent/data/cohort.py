@@ -9,8 +9,8 @@ import numpy as np
 from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
-Task = Literal["binary", "multi-class", "multi-label", "segmentation"]
-DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation"})
+Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection"]
+DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection"})
 """Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
 
 SPLIT_ROLES: dict[str, Role] = {
@@ -37,8 +37,8 @@ class Record:
     """One decoded record: channel-first float32 inputs, integer or float32 targets, and attributes of the subject.
 
     `inputs` maps a name to an array (C, H, W) or (C, D, H, W), or to a vector of markers. `targets` is empty if the
-    record is unlabelled, else holds "label" (int64 scalar, or float32 (n_labels,) for multi-label) or "mask" (int64,
-    the spatial shape).
+    record is unlabelled, else holds "label" (int64 scalar, or float32 (n_labels,) for multi-label), "mask" (int64, the
+    spatial shape), or "boxes" and "objects" (see `BoxReader`).
     """
 
     subject: str
@@ -62,8 +62,9 @@ class LeftOut:
 class Entry:
     """What is known of a record without reading pixels.
 
-    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, or None (segmentation or
-    unlabelled); `split` is None where the split is still to be drawn; `locator` belongs to the cohort's reader.
+    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, or None (unlabelled, or
+    targets that are decoded with the pixels); `split` is None where the split is still to be drawn; `locator` belongs
+    to the cohort's reader.
     """
 
     key: str
@@ -86,7 +87,7 @@ class Reader(Protocol):
     def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Channel-first float32 inputs (8-bit image formats scaled to [0, 1]), and what targets are stored with them.
 
-        "mask": int64, of the spatial shape.
+        "mask": int64, of the spatial shape; "boxes" and "objects": see `BoxReader`.
         """
 
     def digest(self, locator: Any) -> bytes:
@@ -120,6 +121,8 @@ class Cohort:
     licence: str | None = None
     left_out: Sequence[LeftOut] = ()
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    subjects_assumed: str | None = None
+    """What is taken for granted about who the subjects are."""
     subject_remedy: str = "name the column that tells patients apart"
 
     def shape(self, i: int) -> tuple[int, ...]:
@@ -158,6 +161,17 @@ class Cohort:
         targets, spacing = self._targets(entry, inputs, stored), self.reader.spacing(entry.locator)
         return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)
 
+    def mask(self, i: int) -> np.ndarray | None:
+        """The mask that lies beside record `i`, whatever the task; None if there is none.
+
+        Raises InputError as `load` does.
+        """
+        inputs, stored = self.reader.decode(self.entries[i].locator)
+        if "mask" not in stored:
+            return None
+        _check_mask(self.entries[i].key, stored["mask"], next(iter(inputs.values())).shape[1:], None)
+        return stored["mask"]
+
     def labels(self, entries: Sequence[Entry]) -> np.ndarray:
         """The labels of labelled entries: int64 (n,), of a multi-label task float32 (n, labels)."""
         found = [entry.label for entry in entries]
@@ -171,16 +185,17 @@ class Cohort:
         if self.task not in DECODED_TARGETS:
             return {} if entry.label is None else {"label": self.labels([entry])[0]}
         if "mask" in stored:
-            self._check_mask(entry.key, stored["mask"], next(iter(inputs.values())).shape[1:])
+            spatial = next(iter(inputs.values())).shape[1:]
+            _check_mask(entry.key, stored["mask"], spatial, self.classes)
         return stored
 
-    def _check_mask(self, key: str, mask: np.ndarray, spatial: tuple[int, ...]) -> None:
-        if mask.shape != spatial:
-            raise InputError(
-                f"{key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid"
-            )
-        if mask.min() < 0 or mask.max() >= len(self.classes):
-            raise InputError(
-                f"{key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
-                f"0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
-            )
+
+def _check_mask(key: str, mask: np.ndarray, spatial: tuple[int, ...], labels: Sequence[str] | None) -> None:
+    """Raise InputError for a mask on another grid, or with values that are no `labels`."""
+    if mask.shape != spatial:
+        raise InputError(f"{key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid")
+    if labels is not None and (mask.min() < 0 or mask.max() >= len(labels)):
+        raise InputError(
+            f"{key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
+            f"0 to {len(labels) - 1} ({', '.join(labels)})"
+        )

@@ -15,7 +15,7 @@ from reticent.errors import InputError
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Counts in one split; `labels` counts records per class, or for multi-label and masks the records that show it."""
+    """Counts in one split; `labels` counts records per class, of several labels, masks and boxes those that show it."""
 
     records: int
     subjects: int
@@ -101,6 +101,8 @@ def _split_summary(cohort: Cohort, splits: Sequence[str], split: str, labels: Ma
 def _shown(record: Record, classes: Sequence[str]) -> list[str]:
     if "mask" in record.targets:
         return [classes[value] for value in np.unique(record.targets["mask"])]
+    if "objects" in record.targets:
+        return [classes[value] for value in np.unique(record.targets["objects"]) if value >= 0]
     label = record.targets.get("label")
     if label is None:
         return []

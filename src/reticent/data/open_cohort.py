@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from reticent.data.cohort import Cohort
+from reticent.data.detection import is_detection, open_detection
 from reticent.data.dicom import is_dicom, open_dicom
 from reticent.data.folder import open_folder
 from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
@@ -23,6 +24,7 @@ Progress = Callable[[str, int, int], None]
 _READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Cohort]], ...] = (
     (lambda uri: uri.startswith("phantom:"), open_phantom),
     (lambda uri: uri.endswith(".npz"), open_npz),
+    (is_detection, open_detection),
     (is_nnunet, open_nnunet),
     (lambda uri: (Path(uri) / "dataset.json").is_file(), open_msd),
     (lambda uri: Path(uri).is_dir(), open_folder),
@@ -44,7 +46,8 @@ def open_cohort(
     """Open the cohort at `uri` without decoding pixels.
 
     `uri` is a folder of class folders, an MSD or nnU-Net folder, a folder of DICOM files (`dicom:FOLDER?rule=value`), a
-    manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`. `columns` maps roles (file,
+    manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`; or of boxes a VOC folder, a COCO
+    file or an Oktoberfest folder (`boxes:PATH?rule=value`). `columns` maps roles (file,
     subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
     multi-label task, `markers` columns beside the images (`reticent.data.markers`). `download` allows fetching a
     MedMNIST set.
@@ -74,7 +77,7 @@ def _read(
     strict: bool,
     progress: Progress | None,
 ) -> Cohort:
-    if uri.lower().endswith(MANIFEST_SUFFIXES):
+    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_detection(uri):
         return open_manifest(uri, columns, labels, markers)
     if markers:
         raise InputError(f"{uri}: --marker names columns of a manifest ({', '.join(MANIFEST_SUFFIXES)}); drop it")

@@ -1,6 +1,7 @@
 """Models: networks for private training, real and complex, MONAI's by name, and the user's own."""
 
 from reticent.models.build import Output, build_model
+from reticent.models.centre_detector import CentreDetector
 from reticent.models.complex_activations import Cardioid, ConjMish, IGaussian, LogMagnitude, SeparableMish
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.complex_layers import Magnitude, initialise_complex
@@ -23,9 +24,10 @@ from reticent.models.transfer import transfer_encoder
 from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
-    "Cardioid", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "FUSIONS", "FusionClassifier", "IGaussian",
-    "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MarkerClassifier", "NORMS", "Output", "PerPart",
-    "ResNet9", "SeparableMish", "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet",
-    "UNetClassifier", "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "hirescam",
-    "ikspace", "initialise_complex", "kspace", "standardise_weights", "to_complex", "to_private", "transfer_encoder",
+    "Cardioid", "CentreDetector", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "FUSIONS",
+    "FusionClassifier", "IGaussian", "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MarkerClassifier",
+    "NORMS", "Output", "PerPart", "ResNet9", "SeparableMish", "SliceClassifier", "SliceOutput", "SmallUNet",
+    "SmoothClassifier", "SmoothNet", "UNetClassifier", "add_scale_norm", "additions_without_norm",
+    "build_model", "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace", "standardise_weights",
+    "to_complex", "to_private", "transfer_encoder",
 ]  # fmt: skip

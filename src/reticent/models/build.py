@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from reticent.errors import InputError, first_line
+from reticent.models.centre_detector import CentreDetector
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.marker_models import FusionClassifier, MarkerClassifier
 from reticent.models.resnet9 import ResNet9
@@ -18,8 +19,8 @@ from reticent.models.small_unet import SmallUNet, UNetClassifier
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
-Output = Literal["vector", "mask"]
-"""What a network gives for a record: numbers (outputs,), or (outputs, *image size)."""
+Output = Literal["vector", "mask", "boxes"]
+"""What a network gives for a record: numbers (outputs,), (outputs, *image size), or maps of a quarter of the size."""
 _VECTORS = ("markers", "missing")
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
@@ -40,20 +41,20 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"`, `"resnet9"` and `"complex"` are
+    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`), and with
+    `vectors`, lengths by name, `FusionClassifier` (`"fusion"`); `"smoothnet"`, `"resnet9"` and `"complex"` are
     `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a
-    `SliceClassifier`; `"markers"` and `"fusion"` (the default where there are `vectors`, lengths by name) are
-    `MarkerClassifier` and `FusionClassifier`; `"monai:NAME"` a class of
-    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
-    with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) , `image_size` (also
-    `img_size`) and `vectors` that its signature names.
+    `SliceClassifier`, `"markers"` a `MarkerClassifier`; `"monai:NAME"` a class of `monai.networks.nets`;
+    `"package.module:factory"` the user's own. A factory is called with `arguments` and with those of `spatial_dims`,
+    `in_channels`, `out_channels` (also `num_classes`, `n_classes`), `image_size` (also `img_size`) and `vectors` that
+    its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
-    factory = _factory("fusion" if name == "default" and vectors else name, output)
     if vectors:
-        _require_vectors(name, factory, output)
+        _require_vectors(name, output)
+    factory = _factory("fusion" if name == "default" and vectors else name, output)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
@@ -108,9 +109,6 @@ def slices(
     return SliceClassifier(network, out_channels, features, **options)
 
 
-_DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet}
-
-
 def markers(
     vectors: Mapping[str, int], out_channels: int, hidden: int = 0, inputs: Sequence[str] = _VECTORS
 ) -> nn.Module:
@@ -142,22 +140,30 @@ def fusion(
     return FusionClassifier(network, features, vectors, out_channels, fusion, tuple(inputs))
 
 
-_OWN = {
-    "smoothnet": SmoothNet,
-    "resnet9": ResNet9,
-    "complex": ComplexClassifier,
-    "unet-encoder": UNetClassifier,
-    "slices": slices,
-    "markers": markers,
-    "fusion": fusion,
+_DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet, "boxes": CentreDetector}
+_OWN: dict[str, tuple[Output, Any]] = {
+    "smoothnet": ("vector", SmoothNet),
+    "resnet9": ("vector", ResNet9),
+    "complex": ("vector", ComplexClassifier),
+    "unet-encoder": ("vector", UNetClassifier),
+    "slices": ("vector", slices),
+    "markers": ("vector", markers),
+    "fusion": ("vector", fusion),
+    "centre-detector": ("boxes", CentreDetector),
+}
+_GIVES: dict[Output, str] = {"vector": "classifies whole images", "mask": "draws masks", "boxes": "finds boxes"}
+_OTHERS: dict[Output, str] = {
+    "vector": "to classify say default, or another of docs/networks.md",
+    "mask": "for masks say default or monai:NAME",
+    "boxes": "for boxes say default",
 }
 
 
-def _require_vectors(name: str, factory: Any, output: Output) -> None:
+def _require_vectors(name: str, output: Output) -> None:
     """Raise InputError for a network of images alone; the user's own may take a dictionary without saying so."""
     if output != "vector":
-        raise InputError("--marker goes with classes of whole images, not with masks: leave it out")
-    if name.startswith("monai:") or (name in _OWN and "vectors" not in inspect.signature(factory).parameters):
+        raise InputError("--marker goes with classes of whole images alone: leave it out")
+    if name.startswith("monai:") or name in _OWN.keys() - {"markers", "fusion"}:
         raise InputError(
             f"model {name!r} takes images alone: say --model fusion --model-argument encoder={name}, or leave out "
             "--marker"
@@ -168,9 +174,10 @@ def _factory(name: str, output: Output) -> Any:
     if name == "default":
         return _DEFAULTS[output]
     if name in _OWN:
-        if output != "vector":
-            raise InputError(f"model {name!r} classifies whole images; for masks say default or monai:NAME")
-        return _OWN[name]
+        gives, factory = _OWN[name]
+        if output != gives:
+            raise InputError(f"model {name!r} {_GIVES[gives]}; {_OTHERS[output]}")
+        return factory
     module_name, _, attribute = name.partition(":")
     if not attribute:
         own = ", ".join(f'"{own}"' for own in ("default", *_OWN))

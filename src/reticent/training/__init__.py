@@ -16,7 +16,14 @@ from reticent.training.engine import (
     strategy,
 )
 from reticent.training.estimate import Cost, estimate
-from reticent.training.evaluation import auc_report, compare_auc, hanley_mcneil
+from reticent.training.evaluation import (
+    CountingCurve,
+    auc_report,
+    compare_auc,
+    counting_curve,
+    hanley_mcneil,
+    mean_average_precision,
+)
 from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
@@ -35,7 +42,7 @@ from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
 from reticent.training.study_cohort import open_study_cohort
 from reticent.training.sweep import run_sweep, summary
-from reticent.training.tasks import Classification, ProbabilityTask, Segmentation, Task, make_task, segment
+from reticent.training.tasks import Classification, Detection, ProbabilityTask, Segmentation, Task, make_task, segment
 from reticent.training.train import check_study, resume_training, train
 
 __all__ = [
@@ -44,6 +51,8 @@ __all__ = [
     "ClippingBias",
     "Cost",
     "Folds",
+    "CountingCurve",
+    "Detection",
     "FrozenFeatures",
     "Inspection",
     "LossFn",
@@ -79,6 +88,7 @@ __all__ = [
     "clipped_grad",
     "clipping_bias",
     "column_norm",
+    "counting_curve",
     "effective_temperature",
     "estimate",
     "held_out_metrics",
@@ -86,6 +96,7 @@ __all__ = [
     "join_ranks",
     "local_model",
     "make_plan",
+    "mean_average_precision",
     "new_model",
     "new_network",
     "outer_names",

@@ -20,7 +20,8 @@ def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tu
     """The study's network, with its public first weights if it names any."""
     vectors = {name: length for name, length in channels.items() if name in VECTOR_INPUTS}
     images = sum(channels.values()) - sum(vectors.values())
-    model = new_network(study.model, images, len(task.classes), image_size, task.output, vectors)
+    outputs = task.output_shape(image_size)[0]
+    model = new_network(study.model, images, outputs, image_size, task.output, vectors)
     if study.privacy.private_activations:
         return feature_classifier(model, study.privacy.feature_dimension or DIMENSION, study.privacy.max_norm)
     return model

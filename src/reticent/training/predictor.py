@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from reticent.data import VECTOR_INPUTS, Record, parse_markers
 from reticent.errors import InputError
-from reticent.models import SliceClassifier, hirescam
-from reticent.records import RunFolder, SliceExplanation
+from reticent.models import SliceClassifier
+from reticent.records import Detections, RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
-from reticent.training.tasks import ProbabilityTask, make_task, segment
+from reticent.training.slice_explanations import slice_explanation
+from reticent.training.tasks import ProbabilityTask, detections, make_task, segment
 from reticent.training.weights import load_released
 
 
@@ -46,7 +47,7 @@ class Predictor:
         self._channels = state.inputs
         images = [count for name, count in state.inputs.items() if name not in VECTOR_INPUTS]
         channels = images[0] if len(images) == 1 else None
-        self._preprocessing = preprocessing_of(study, state.image_size, channels, state.marker_scales)
+        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels, state.marker_scales)
         self.markers = parse_markers(study.cohort.markers)
         self._model = released_model(run)
 
@@ -85,6 +86,12 @@ class Predictor:
         shape = next(iter(inputs.values())).shape[1:]
         return segment(self._model, self._prepared(inputs, spacing), shape, self._preprocessing, spacing)
 
+    def objects(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> Detections:
+        """Objects of one record, in the image's own pixels."""
+        shape = next(iter(inputs.values())).shape[1:]
+        maps = predict(self._model, self._prepared(inputs, spacing))[0]
+        return detections(maps, shape, self._preprocessing, spacing)
+
     def explanation(
         self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
     ) -> SliceExplanation:
@@ -102,20 +109,7 @@ class Predictor:
                 "only networks on slices say what each gave: train with --model slices, or leave --explain out"
             )
         (volume,) = self._prepared(inputs, spacing).values()
-        with torch.no_grad():
-            out = self._model.eval().explain(volume)
-        predicted = int(out.logits[0].argmax())
-        maps = hirescam(self._model, volume, predicted)
-        return SliceExplanation(
-            classes=tuple(self.task.classes),
-            predicted=predicted,
-            axes=self._model.axes,
-            slices=tuple(volume[0, 0].detach().movedim(axis, 0).numpy() for axis in self._model.axes),
-            maps=tuple(found.numpy() for found in maps),
-            weights=out.weights[0].numpy(),
-            contributions=out.contributions[0].numpy(),
-            constant=out.constant.detach().numpy(),
-        )
+        return slice_explanation(self._model, volume, self.task.classes)
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
         if absent := [name for name in self._channels if name not in inputs]:

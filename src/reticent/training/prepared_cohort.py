@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,10 @@ from reticent.data import (
 )
 from reticent.errors import InputError
 from reticent.records import Study
-from reticent.training.tasks import make_task
+from reticent.training.tasks import Task, make_task
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total); never anything computed from private records."""
-
-_LARGEST_SIDE = {2: 64, 3: 32}
 
 
 class PreparedCohort:
@@ -87,7 +86,10 @@ class PreparedCohort:
 
     @cached_property
     def image_size(self) -> tuple[int, ...]:
-        """The declared size (of patches); else the size that all headers share if it is small; else a constant."""
+        """The declared size (of patches); else what all headers share if it is small; else a constant of the task.
+
+        A task that keeps the proportions of images keeps those of the headers if they share one size.
+        """
         cohort, options = self.cohort, self.study.cohort
         declared, option = (
             (options.patch_size, "--patch-size") if options.patch_size else (options.image_size, "--image-size")
@@ -101,11 +103,14 @@ class PreparedCohort:
                     "dimensions; give one number, or one for each"
                 )
             return declared
-        largest = _LARGEST_SIDE[cohort.ndim]
+        largest, multiple = self.task.largest_side[cohort.ndim], self.task.size_multiple
         shapes = {cohort.shape(i) for i in range(len(cohort.entries))}
         shape = shapes.pop()
-        if not shapes and max(shape) <= largest and not any(side % self.task.size_multiple for side in shape):
+        if not shapes and max(shape) <= largest and not any(side % multiple for side in shape):
             return shape
+        if not shapes and self.task.keeps_aspect:
+            factor = largest / max(shape) / multiple
+            return tuple(multiple * max(1, round(side * factor)) for side in shape)
         return (largest,) * cohort.ndim
 
     @cached_property
@@ -137,7 +142,7 @@ class PreparedCohort:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return preprocessing_of(self.study, self.image_size, marker_scales=self.marker_scales)
+        return preprocessing_of(self.study, self.task, self.image_size, marker_scales=self.marker_scales)
 
     def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
         """Read and pre-process every record once, into `folder`; afterwards `batch` works.
@@ -173,6 +178,13 @@ class PreparedCohort:
         """The inputs of one record, pre-processed, with `patch_size` of its own size."""
         return {name: torch.from_numpy(x) for name, x in self._decoded.batch([record])[0].items()}
 
+    def mask(self, record: int) -> np.ndarray | None:
+        """The mask that was drawn on a record of a classification, on the grid of its pre-processed inputs."""
+        loaded, mask = self.cohort.load(record), self.cohort.mask(record)
+        if mask is None:
+            return None
+        return self.preprocessing.apply(replace(loaded, targets={"mask": mask})).targets["mask"]
+
     @property
     def _decoded(self) -> DecodedCache:
         assert self._cache is not None, "decode() comes first"
@@ -199,13 +211,25 @@ def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
 
 
 def preprocessing_of(
-    study: Study, image_size: tuple[int, ...], channels: int | None = None, marker_scales: tuple[Scale, ...] = ()
+    study: Study,
+    task: Task,
+    image_size: tuple[int, ...],
+    channels: int | None = None,
+    marker_scales: tuple[Scale, ...] = (),
 ) -> Preprocessing:
     """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
     options = study.cohort
     size, least = (image_size, None) if options.patch_size is None else (None, image_size)
     return Preprocessing(
-        size, options.normalise, channels, options.grey, options.spacing, options.window, least, marker_scales
+        size,
+        options.normalise,
+        channels,
+        options.grey,
+        options.spacing,
+        options.window,
+        least,
+        task.keeps_aspect,
+        marker_scales,
     )
 
 

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
+from reticent.models import SliceClassifier
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.crops import require_private_crops
 from reticent.training.engine import LossFn, check_independence, footprint
@@ -29,7 +30,8 @@ from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
 from reticent.training.reference_models import reference_metrics
 from reticent.training.sharding import add_up_gradients, share_weights
-from reticent.training.tasks import ProbabilityTask
+from reticent.training.slice_explanations import held_out_explanations
+from reticent.training.tasks import ProbabilityTask, make_task
 from reticent.training.weights import load_released
 
 _CHECKPOINTS = 20
@@ -105,8 +107,11 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
 def _require_linear_head(study: Study, cohort: Cohort) -> None:
     if study.privacy.label_epsilon and cohort.task == "multi-label":
         raise InputError("--label-epsilon randomises one class of a patient; with several labels leave it out")
-    if cohort.task == "segmentation":
-        raise InputError("--private-activations trains a linear head on features of whole images, which gives no masks")
+    if (output := make_task(cohort).output) != "vector":
+        raise InputError(
+            f"--private-activations trains a linear head on features of whole images, which gives no {output}"
+            f"{'s' if output == 'mask' else ''}"
+        )
     if join_ranks().size > 1:
         raise InputError(
             "--private-activations trains a linear head, for which one process suffices; leave out torchrun"
@@ -129,6 +134,9 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     if not run.ranks.leads:
         return run.folder
     splits = held_out_metrics(learner.predicting(run.task), run.data)
+    predicting = learner.predicting(run.task)
+    if isinstance(predicting, SliceClassifier):
+        run.folder.write_explanations(held_out_explanations(predicting, run.data))
     twin = _twin(run, layout, progress) if study.training.twin else ()
     references, note = reference_metrics(run.data)
     run.finish(

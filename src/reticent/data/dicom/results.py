@@ -115,7 +115,7 @@ def _in_order_of_frames(frames: np.ndarray, series: Series) -> np.ndarray:
 def _headers(root: Path, series: Series) -> list[Dataset]:
     from pydicom import dcmread
 
-    found = [dcmread(root / path, stop_before_pixels=True) for path in series.files]
+    found: list[Dataset] = [dcmread(root / path, stop_before_pixels=True) for path in series.files]
     for header in found:
         for keyword in _MAY_BE_EMPTY:
             if keyword not in header:

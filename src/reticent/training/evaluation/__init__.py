@@ -8,16 +8,23 @@ from reticent.training.evaluation.delong import (
     compare_auc,
     hanley_mcneil,
 )
+from reticent.training.evaluation.detection import COUNTED_FROM, evaluate_detection
+from reticent.training.evaluation.precision_recall import CountingCurve, counting_curve, mean_average_precision
 from reticent.training.evaluation.segmentation import evaluate_segmentation, segmentation_scores
 
 __all__ = [
+    "COUNTED_FROM",
     "Comparison",
+    "CountingCurve",
     "Kind",
     "auc_report",
     "auc_standard_error",
     "compare_auc",
+    "counting_curve",
     "evaluate_classification",
+    "evaluate_detection",
     "evaluate_segmentation",
     "hanley_mcneil",
+    "mean_average_precision",
     "segmentation_scores",
 ]

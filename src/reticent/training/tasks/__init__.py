@@ -3,16 +3,27 @@
 from reticent.data import Cohort
 from reticent.records import RunState
 from reticent.training.tasks.classification import Classification
+from reticent.training.tasks.detection import Detection, detections
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
 
-__all__ = ["Classification", "ProbabilityTask", "Segmentation", "Task", "make_task", "segment"]
+__all__ = [
+    "Classification",
+    "Detection",
+    "ProbabilityTask",
+    "Segmentation",
+    "Task",
+    "detections",
+    "make_task",
+    "segment",
+]
 
 _KINDS: dict[str, type[Task]] = {
     "binary": Classification,
     "multi-class": Classification,
     "multi-label": Classification,
     "segmentation": Segmentation,
+    "detection": Detection,
 }
 
 
