@@ -23,6 +23,7 @@ acquisition = ["sex"]
 {privacy}
 steps = 3
 sampling_rate = 0.3
+seed = 1
 [model]
 arguments = {{ encoder_arguments = {{ width = 8 }} }}
 [sweep.variants.image]
