@@ -31,8 +31,8 @@ class Preprocessing:
     values is first mapped to [0, 1] by its own minimum and maximum. "auto" scales records within [0, 1] and
     standardises others, whose unit is unknown.
 
-    Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component, with
-    0 where a value is missing (NaN); others stay as they are.
+    Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component (none:
+    not at all), with 0 where a value is missing (NaN); others stay as they are.
     """
 
     size: tuple[int, ...] | None = None
@@ -101,7 +101,7 @@ class Preprocessing:
     def _vector(self, name: str, array: np.ndarray) -> np.ndarray:
         if name != "markers":
             return array
-        centre, scale = np.array(self.marker_scales, np.float32).T
+        centre, scale = np.array(self.marker_scales or [(0, 1)], np.float32).T
         return np.nan_to_num((array - centre) / scale, nan=0.0)
 
     def _final(self, between: tuple[int, ...]) -> tuple[int, ...]:

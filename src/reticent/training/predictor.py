@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -80,6 +80,13 @@ class Predictor:
         with torch.no_grad():
             entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
         return named | {"entropy": float(entropy), "mutual_information": float(information)}
+
+    def class_probabilities(self, records: Sequence[Record]) -> np.ndarray:
+        """Probabilities (n, classes) of several records, a chunk at a time."""
+        assert isinstance(self.task, ProbabilityTask)
+        prepared = [self._prepared(record.inputs, record.spacing) for record in records]
+        inputs = {name: torch.cat([own[name] for own in prepared]) for name in self._channels}
+        return self.task.probabilities(predict(self._model, inputs)).numpy()
 
     def mask(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> np.ndarray:
         """Label of every pixel or voxel of one record, on its own grid."""
