@@ -72,10 +72,10 @@ def test_clipping_drops_what_hardly_remains():
     assert clipped.tolist() == [[0, 0, 10, 4], [0] * 4, [0, 0, 10, 4], [0] * 4, [0] * 4, [2, 2, 5, 5]]
 
 
-def test_masks_padded_to_a_size_are_put_back():
+def test_what_was_padded_is_taken_off_again():
     mask = np.zeros((20, 40), np.int64)
     mask[5:15, 10:30] = 1
     options = Preprocessing((40, 40), keep_aspect=True)
     done = options.apply(Record("s", {"image": mask[None].astype(np.float32)}, {"mask": mask}, {}))
     assert done.targets["mask"].sum() == mask.sum()
-    np.testing.assert_array_equal(options.restore(done.targets["mask"], (20, 40), None), mask)
+    np.testing.assert_array_equal(options.uncut(done.targets["mask"][None], (20, 40), None)[0], mask)

@@ -18,12 +18,13 @@ from reticent.data.detection import (
     write_native,
     write_voc,
 )
-from reticent.data.dicom import is_dicom
+from reticent.data.dicom import DicomReader, is_dicom, segmentation, structured_report
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
 from reticent.data.manifest import manifest_name
 from reticent.data.open_cohort import open_cohort
+from reticent.data.patches import Patches
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.splits import assign_splits, split_by_time
@@ -37,8 +38,10 @@ __all__ = [
     "Cohort",
     "CohortSummary",
     "DecodedCache",
+    "DicomReader",
     "Entry",
     "LeftOut",
+    "Patches",
     "Preprocessing",
     "Problem",
     "Record",
@@ -63,7 +66,9 @@ __all__ = [
     "read_native",
     "read_pool",
     "read_voc",
+    "segmentation",
     "split_by_time",
+    "structured_report",
     "write_coco",
     "write_mask",
     "write_native",

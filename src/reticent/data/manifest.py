@@ -142,7 +142,7 @@ def find_roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str]
     find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
     asked = tuple(labels) or ((columns["label"],) if "label" in columns else ())
-    mask = None if asked else find("mask")
+    mask = find("mask")
     if not asked and mask is None:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
     for label in asked:
@@ -205,7 +205,7 @@ def read_labels(
     path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: list[bool]
 ) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[int, ...] | None]]:
     """Task, classes and the label of each row; raises InputError with the row for one that does not fit."""
-    if roles.mask is not None:
+    if roles.mask is not None and not roles.labels:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:
         values = {name: texts(table, name) for name in roles.labels}
@@ -227,7 +227,7 @@ def _locators(path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: l
         if image in rows:
             raise InputError(f"{path}, row {row}: {file} is listed already in row {rows[image]}; remove one of the two")
         rows[image] = row
-        if roles.mask is not None and mask is None and not unlabelled[row - 2]:
+        if roles.mask is not None and not roles.labels and mask is None and not unlabelled[row - 2]:
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
         locators.append(FileLocator(image, None if mask is None else find_mask(path, row, mask, image)))
     return locators

@@ -16,11 +16,11 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 class Preprocessing:
     """What is done to every record, in the order: channels, size, window, intensity.
 
-    `size` is the spatial shape in pixels (None: as stored). With `spacing`, the size of a pixel or voxel in mm along
-    every axis, images are resampled to that and cut, or padded with each channel's least value (masks: 0), around their
-    centre to `size`; without it they are resized to `size`, or with `keep_aspect` by one factor for all axes so that
-    they just fit in, and padded. `window` (centre, width) maps the values centre - width / 2 to centre + width / 2 to
-    [0, 1] and clips others. Both are declared, not taken from the cohort.
+    `size` is the spatial shape in pixels (None: as stored, padded where a side is below `least`). With `spacing`, the
+    size of a pixel or voxel in mm along every axis, images are resampled to that and cut, or padded with each channel's
+    least value (masks: 0), around their centre to `size`; without it they are resized to `size`, or with `keep_aspect`
+    by one factor for all axes so that they just fit in, and padded. `window` (centre, width) maps the values
+    centre - width / 2 to centre + width / 2 to [0, 1] and clips others. All are declared, not taken from the cohort.
 
     `grey` turns three channels into one by luminance; `channels` asks for a number of channels, to which colour is
     reduced by luminance and grey repeated.
@@ -37,6 +37,7 @@ class Preprocessing:
     grey: bool = False
     spacing: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
+    least: tuple[int, ...] | None = None
     keep_aspect: bool = False
 
     def apply(self, record: Record) -> Record:
@@ -46,38 +47,39 @@ class Preprocessing:
         """
         inputs = {name: self._input(record, array) for name, array in record.inputs.items()}
         targets = dict(record.targets)
-        if self.size is not None and "mask" in targets:
+        if "mask" in targets:
             mask = targets["mask"]
             between = self._resampled(record.subject, mask.shape, record.spacing)
-            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self.size, 0)[0]
-        if self.size is not None and "boxes" in targets:
+            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self._final(between), 0)[0]
+        if "boxes" in targets:
             shape = next(iter(record.inputs.values())).shape[1:]
             moved = self.placement(shape, record.spacing).forward(targets["boxes"]).astype(np.float32)
-            size = (self.size[0], self.size[1])
-            targets["boxes"], targets["objects"] = clip_boxes(moved, targets["objects"], size)
+            height, width = self._final(self._resampled(record.subject, shape, record.spacing))
+            targets["boxes"], targets["objects"] = clip_boxes(moved, targets["objects"], (height, width))
         return replace(record, inputs=inputs, targets=targets)
 
     def placement(self, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Placement:
-        """Where the pixels of an image of this shape go."""
-        assert self.size is not None
+        """Where the pixels of an image (height, width) go."""
         between = self._resampled("the image", shape, spacing)
+        height, width = self._final(between)
         scale = (between[0] / shape[0], between[1] / shape[1])
-        return Placement(scale, (float(-_beyond(between[0], self.size[0])), float(-_beyond(between[1], self.size[1]))))
+        return Placement(scale, (float(-_beyond(between[0], height)), float(-_beyond(between[1], width))))
 
-    def restore(self, mask: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
-        """A mask of a preprocessed record on the record's own grid; what was cut off is background (0)."""
-        between = self._resampled("the image", shape, spacing)
-        whole = self.spacing is None and not self.keep_aspect
-        return resize_mask(mask if whole else cut_or_pad(mask[None], between, 0)[0], shape)
+    def uncut(self, values: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
+        """Values (C, ...) on the grid of a preprocessed record, without what it was padded with and with 0 where it was
+        cut: on a grid with the field of view of the record, which has this shape and spacing.
+        """
+        if self.spacing is None and self.size is not None and not self.keep_aspect:
+            return values
+        return cut_or_pad(values, self._resampled("the image", shape, spacing), 0)
 
     def _resampled(self, subject: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> tuple[int, ...]:
         """The shape between resampling and cutting: whole pixels nearest to the declared spacing."""
-        assert self.size is not None
-        if self.spacing is None and self.keep_aspect:
+        if self.spacing is None and self.keep_aspect and self.size is not None:
             factor = min(new / old for new, old in zip(self.size, shape, strict=True))
             return tuple(max(1, round(side * factor)) for side in shape)
         if self.spacing is None:
-            return self.size
+            return self.size or shape
         if spacing is None:
             raise InputError(f"{subject}: the file tells no pixel or voxel size; leave out --spacing")
         wanted = self.spacing * len(shape) if len(self.spacing) == 1 else self.spacing
@@ -88,17 +90,23 @@ class Preprocessing:
             )
         return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted, strict=True))
 
+    def _final(self, between: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape after cutting and padding."""
+        if self.size is not None:
+            return self.size
+        return tuple(map(max, between, self.least or between))
+
     def _input(self, record: Record, array: np.ndarray) -> np.ndarray:
         array = to_channels(array, 1 if self.grey else self.channels, record.subject)
-        if self.size is not None:
-            if len(self.size) != array.ndim - 1:
+        for option, sides in (("--image-size", self.size), ("--patch-size", self.least)):
+            if sides is not None and len(sides) != array.ndim - 1:
                 raise InputError(
-                    f"--image-size {' '.join(map(str, self.size))} has {len(self.size)} numbers, but the images have "
+                    f"{option} {' '.join(map(str, sides))} has {len(sides)} numbers, but the images have "
                     f"{array.ndim - 1} dimensions ({' x '.join(map(str, array.shape[1:]))}); give one number for each"
                 )
-            between = self._resampled(record.subject, array.shape[1:], record.spacing)
-            array = resize_image(array, between)
-            array = cut_or_pad(array, self.size, array.min(tuple(range(1, array.ndim)), keepdims=True))
+        between = self._resampled(record.subject, array.shape[1:], record.spacing)
+        array = resize_image(array, between)
+        array = cut_or_pad(array, self._final(between), array.min(tuple(range(1, array.ndim)), keepdims=True))
         if self.window is not None:
             centre, width = self.window
             array = ((array - (centre - width / 2)) / width).clip(0, 1).astype(np.float32)

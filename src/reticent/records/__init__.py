@@ -1,7 +1,7 @@
 """Records: study, run folder, privacy statement, journal, metrics and findings of audits, each with its schema."""
 
 from reticent.records.campaign import CampaignState, PlannedPhase
-from reticent.records.detections import Detections
+from reticent.records.detections import DetectionExample, Detections
 from reticent.records.files import csv_text, read_json, whole_folder, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
@@ -27,6 +27,7 @@ __all__ = [
     "LARGE_EPSILON",
     "SMALLEST_GROUP",
     "Budget",
+    "DetectionExample",
     "Detections",
     "CampaignState",
     "CohortOptions",

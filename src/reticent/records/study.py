@@ -42,11 +42,15 @@ class CohortOptions(_Options):
     """Declared pixel or voxel size in mm (one number, or one for each axis); images are then cut or padded to size."""
     window: tuple[Annotated[float, Field(allow_inf_nan=False)], Positive] | None = None
     """Declared centre and width of the stored values that become 0 to 1."""
+    patch_size: tuple[Count, ...] | None = None
+    """Size in pixels of the patches that a segmenter is trained on, and of the window that it slides over images."""
 
     @model_validator(mode="after")
     def _whole_geometry(self) -> Self:
-        if self.spacing is not None and self.image_size is None:
-            raise ValueError("--spacing cuts or pads images to --image-size: say both")
+        if self.patch_size is not None and self.image_size is not None:
+            raise ValueError("--patch-size cuts patches from images as they are, --image-size resizes them: say one")
+        if self.spacing is not None and self.image_size is None and self.patch_size is None:
+            raise ValueError("--spacing cuts or pads images to --image-size, or goes with --patch-size: say one")
         return self
 
 
@@ -200,7 +204,9 @@ class TrainingOptions(_Options):
     augment: Literal["light", "none"] = "light"
     """Small random rotations, zooms, shifts and grey curves of the training images."""
     views: Count = 1
-    """Augmented views of an image a step, averaged before clipping (De et al. 2022)."""
+    """Augmented views of an image a step, averaged before clipping (De et al. 2022); with `patch_size` its patches."""
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Chance of a patch to be centred on the foreground of its image."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     clipping: Literal["flat", "automatic", "per-layer"] = "flat"
     """See `reticent.training.clipped_grad`; each bounds a subject by the clip norm."""
@@ -229,17 +235,18 @@ class TrainingOptions(_Options):
         given = [f"--{name.replace('_', '-')}" for name, usual in sampling.items() if getattr(self, name) != usual]
         if self.optimiser != "langevin" and given:
             raise ValueError(f"{given[0]} is for --optimiser langevin: say both, or leave it out")
-        if self.views > 1 and self.augment == "none":
-            raise ValueError(f"--views {self.views} without augmentation would be the same image: leave --views out")
         return self
 
 
+_PATCHES = 4
+"""Patches of an image a step, unless `views` says otherwise."""
 _LATER = {
-    "cohort": ("spacing", "window"),
+    "cohort": ("spacing", "window", "patch_size"),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (
         "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
+        "foreground",
     ),
 }  # fmt: skip
 """Options that came after the first ledgers: a digest is without those that are left at their defaults."""
@@ -261,6 +268,24 @@ class Study(_Options):
         if isinstance(values, dict) and _section(values, "privacy").get("private_activations"):
             return {**values, "training": {"augment": "none", **_section(values, "training")}}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_patches(cls, values: Any) -> Any:
+        if isinstance(values, dict) and _section(values, "cohort").get("patch_size"):
+            return {**values, "training": {"views": _PATCHES, **_section(values, "training")}}
+        return values
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Self:
+        training, patches = self.training, self.cohort.patch_size is not None
+        if training.views > 1 and training.augment == "none" and not patches:
+            raise ValueError(
+                f"--views {training.views} without augmentation would be the same image: leave --views out"
+            )
+        if training.foreground != 0.5 and not patches:
+            raise ValueError("--foreground is about where patches lie: say --patch-size, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _private_activations_fit(self) -> Self:

@@ -58,8 +58,11 @@ class Step:
 
     @property
     def batch(self) -> dict[str, Any]:
-        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first."""
-        return self._run.data.batch(self.records, self.units.tolist())
+        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first.
+
+        With `patch_size`, as many patches of each record as the study has `views`, one after another.
+        """
+        return self._run.data.training_batch(self.records, self.units.tolist())
 
     def privatise(self, model: nn.Module, gradients: ClippedGrad) -> None:
         """Set every `.grad` to (clipped sum over all ranks + noise) / expected batch size.
