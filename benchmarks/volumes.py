@@ -87,7 +87,7 @@ def adrenal(data: Path, work: Path, part: str) -> Iterator[tuple[str, Any]]:
             def measure(privacy: Any = privacy, model: Any = model) -> Cell:
                 folder, seconds = run_of(str(archive), work, size, privacy, model, unit="record")
                 test = folder.metrics().splits[-1].metrics
-                return {"auroc": test["auroc"].value, "balanced": test["balanced_accuracy"].value, "seconds": seconds}
+                return {"auroc": test["auroc"].value, "matthews": test["matthews"].value, "seconds": seconds}
 
             yield f"{network}, {target}", measure
 

@@ -49,7 +49,7 @@ def command(
         Path | None, typer.Option("--sr", help="New folder for a DICOM structured report on each DICOM record.")
     ] = None,
 ) -> None:
-    """Predict probabilities, masks in the geometry of each input (NIfTI, of DICOM input DICOM SEG), or boxes (COCO)."""
+    """Predict probabilities (CSV or JSON), boxes (COCO JSON), or masks in each input's geometry (NIfTI, DICOM SEG)."""
     from reticent.data import image_files, is_dicom
     from reticent.records import RunFolder, whole_folder, write_file
     from reticent.training import Predictor
@@ -57,6 +57,7 @@ def command(
     folder = RunFolder.open(run)
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
+    model = f"reticent {folder.state().run}"
     if predictor.task.output == "boxes":
         from reticent.cli.predict_boxes import write_boxes
 
@@ -64,7 +65,6 @@ def command(
             raise InputError("--sr is about classes; this run finds boxes")
         write_boxes(predictor, files, columns, out, explain)
         return
-    model = f"reticent {folder.state().run}"
     if predictor.task.segments:
         if explain is not None or sr is not None:
             raise InputError("--explain and --sr are about classes; this run draws masks")
@@ -113,7 +113,7 @@ class Found(NamedTuple):
 
 
 def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[Found]:
-    """What there is to predict on at an address."""
+    """The records at an address."""
     from reticent.data import DicomReader, image_files, is_dicom, read_image, structured_report
 
     if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):

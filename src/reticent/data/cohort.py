@@ -120,6 +120,8 @@ class Cohort:
     licence: str | None = None
     left_out: Sequence[LeftOut] = ()
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    subjects_assumed: str | None = None
+    """What is taken for granted about who the subjects are."""
     subject_remedy: str = "name the column that tells patients apart"
 
     def shape(self, i: int) -> tuple[int, ...]:

@@ -51,19 +51,19 @@ class Preprocessing:
             mask = targets["mask"]
             between = self._resampled(record.subject, mask.shape, record.spacing)
             targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self._final(between), 0)[0]
-        if "boxes" in targets:
+        if self.size is not None and "boxes" in targets:
             shape = next(iter(record.inputs.values())).shape[1:]
             moved = self.placement(shape, record.spacing).forward(targets["boxes"]).astype(np.float32)
-            height, width = self._final(self._resampled(record.subject, shape, record.spacing))
-            targets["boxes"], targets["objects"] = clip_boxes(moved, targets["objects"], (height, width))
+            size = (self.size[0], self.size[1])
+            targets["boxes"], targets["objects"] = clip_boxes(moved, targets["objects"], size)
         return replace(record, inputs=inputs, targets=targets)
 
     def placement(self, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Placement:
-        """Where the pixels of an image (height, width) go."""
+        """Where the pixels of an image of this shape go."""
+        assert self.size is not None
         between = self._resampled("the image", shape, spacing)
-        height, width = self._final(between)
         scale = (between[0] / shape[0], between[1] / shape[1])
-        return Placement(scale, (float(-_beyond(between[0], height)), float(-_beyond(between[1], width))))
+        return Placement(scale, (float(-_beyond(between[0], self.size[0])), float(-_beyond(between[1], self.size[1]))))
 
     def uncut(self, values: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
         """Values (C, ...) on the grid of a preprocessed record, without what it was padded with and with 0 where it was
@@ -75,7 +75,7 @@ class Preprocessing:
 
     def _resampled(self, subject: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> tuple[int, ...]:
         """The shape between resampling and cutting: whole pixels nearest to the declared spacing."""
-        if self.spacing is None and self.keep_aspect and self.size is not None:
+        if self.spacing is None and self.size is not None and self.keep_aspect:
             factor = min(new / old for new, old in zip(self.size, shape, strict=True))
             return tuple(max(1, round(side * factor)) for side in shape)
         if self.spacing is None:

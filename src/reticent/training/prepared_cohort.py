@@ -66,7 +66,7 @@ class PreparedCohort:
 
     @cached_property
     def image_size(self) -> tuple[int, ...]:
-        """The declared size (of patches); else the size that all headers share if it is small; else a task's constant.
+        """The declared size (of patches); else what all headers share if it is small; else a constant of the task.
 
         A task that keeps the proportions of images keeps those of the headers if they share one size.
         """
