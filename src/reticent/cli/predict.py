@@ -114,7 +114,16 @@ class Found(NamedTuple):
 
 def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[Found]:
     """The records at an address."""
-    from reticent.data import DicomReader, image_files, is_dicom, read_image, structured_report
+    from reticent.data import (
+        MANIFEST_SUFFIXES,
+        DicomReader,
+        image_files,
+        is_dicom,
+        manifest_markers,
+        read_image,
+        structured_report,
+        volume_spacing,
+    )
 
     if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
         cohort = _opened(address)
@@ -124,9 +133,13 @@ def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> I
                 report = partial(structured_report, cohort.reader.root, entry.locator.series)
             yield Found(entry.key, record.inputs, record.spacing, report)
     else:
-        for name, path in image_files(address, columns):
+        files = image_files(address, columns)
+        beside: list[dict[str, np.ndarray]] = [{} for _ in files]
+        if predictor.markers and address.lower().endswith(MANIFEST_SUFFIXES):
+            beside = manifest_markers(address, columns, predictor.markers)
+        for (name, path), vectors in zip(files, beside, strict=True):
             image, affine = read_image(path)
-            yield Found(name, {predictor.input_name: image}, _spacing(affine))
+            yield Found(name, {predictor.input_name: image, **vectors}, volume_spacing(affine))
 
 
 def _opened(address: str) -> Cohort:
@@ -136,12 +149,6 @@ def _opened(address: str) -> Cohort:
     if cohort.left_out:
         print_warning(left_out_words(cohort), UserWarning)
     return cohort
-
-
-def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:
-    from nibabel.affines import voxel_sizes
-
-    return None if affine is None else tuple(float(size) for size in voxel_sizes(affine))
 
 
 def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:
@@ -182,7 +189,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
-    from reticent.data import read_image, write_mask
+    from reticent.data import read_image, volume_spacing, write_mask
 
     targets = [folder / f"{path.name.removesuffix('.gz').rpartition('.')[0]}_mask.nii.gz" for path in files]
     for k, target in enumerate(targets):
@@ -192,7 +199,7 @@ def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
             raise InputError(f"{target}: exists already; choose another --out")
     for path, target in zip(files, targets, strict=True):
         image, affine = read_image(path)
-        write_mask(target, predictor.mask({predictor.input_name: image}, _spacing(affine)), path)
+        write_mask(target, predictor.mask({predictor.input_name: image}, volume_spacing(affine)), path)
         console.print(f"{path} -> {target}", highlight=False, soft_wrap=True)
 
 

@@ -35,7 +35,7 @@ def command(
     from reticent.report import latex_table, markdown_table
     from reticent.training import run_sweep, summary
 
-    sweep = make_sweep(file_values(study), str(study), dict(map(_values, over or ())), repeats)
+    sweep = make_sweep(file_values(study), str(study), dict(map(values_of, over or ())), repeats)
     console.print(f"{len(sweep.configurations)} configurations x {sweep.repeats} runs -> {out}", highlight=False)
     register_backend(backend)
     try:
@@ -58,7 +58,7 @@ def command(
     )  # fmt: skip
 
 
-def _values(item: str) -> tuple[str, list[Any]]:
+def values_of(item: str) -> tuple[str, list[Any]]:
     """PATH=VALUE,VALUE: each a TOML value, else text."""
     import tomllib
 

@@ -12,6 +12,8 @@ _PLACES = {
     "unit": ("cohort", "unit"),
     "column": ("cohort", "columns"),
     "label": ("cohort", "labels"),
+    "marker": ("cohort", "markers"),
+    "acquisition": ("cohort", "acquisition"),
     "image_size": ("cohort", "image_size"),
     "normalise": ("cohort", "normalise"),
     "grey": ("cohort", "grey"),
@@ -85,7 +87,7 @@ def _parse(name: str, value: Any) -> Any:
         return parse_window(value)
     if name == "class_weights" and value not in ("none", "counted"):
         return tuple(_number(name, part, float) for part in value.split(","))
-    if name in ("column", "model_argument"):
+    if name in ("column", "marker", "model_argument"):
         return pairs(name, value)
     return value
 
@@ -97,6 +99,8 @@ def pairs(name: str, items: Sequence[str]) -> dict[str, Any]:
 
 def _pair(name: str, item: str) -> tuple[str, Any]:
     key, found, value = item.partition("=")
+    if name == "marker":
+        return key, value
     if not found:
         raise InputError(f"--{name.replace('_', '-')} {item!r}: write it as NAME=VALUE")
     if name == "column":

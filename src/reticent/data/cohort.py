@@ -36,9 +36,9 @@ def canonical_split(name: str) -> str | None:
 class Record:
     """One decoded record: channel-first float32 inputs, integer or float32 targets, and attributes of the subject.
 
-    `inputs` maps a name to an array (C, H, W) or (C, D, H, W). `targets` is empty if the record is unlabelled, else
-    holds "label" (int64 scalar, or float32 (n_labels,) for multi-label), "mask" (int64, the spatial shape), or
-    "boxes" and "objects" (see `BoxReader`).
+    `inputs` maps a name to an array (C, H, W) or (C, D, H, W), or to a vector of markers. `targets` is empty if the
+    record is unlabelled, else holds "label" (int64 scalar, or float32 (n_labels,) for multi-label), "mask" (int64, the
+    spatial shape), or "boxes" and "objects" (see `BoxReader`).
     """
 
     subject: str
@@ -102,7 +102,8 @@ class Cohort:
     """A set of records with their subjects, labels and given splits; pixels are read only by `load`.
 
     `classes` names the classes, the labels of a multi-label task, or the mask labels with the background first;
-    `channels` gives the number of channels of each input; `ndim` is the number of spatial dimensions, 2 or 3.
+    `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of spatial
+    dimensions, 2 or 3.
     `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
     `subject_remedy` says where subjects come from.
     """
@@ -155,7 +156,7 @@ class Cohort:
                     f"{entry.key}: one slice only ({' x '.join(map(str, array.shape[1:]))}); a volume needs two: leave "
                     "it out, or store a flat image as PNG"
                 )
-            if not np.isfinite(array).all():
+            if array.ndim > 1 and not np.isfinite(array).all():
                 raise InputError(f"{entry.key}: the image holds NaN or infinite values; repair it or leave it out")
         targets, spacing = self._targets(entry, inputs, stored), self.reader.spacing(entry.locator)
         return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)

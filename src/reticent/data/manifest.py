@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reticent.data.attributes import attribute_rows
 from reticent.data.cohort import Cohort, Entry, Task, canonical_split
 from reticent.data.files import FileLocator, FileReader, read_header
 from reticent.data.labels import class_labels, looks_binary, multi_labels
 from reticent.data.lookup import find_image, find_mask
+from reticent.data.markers import Marker, read_markers, with_markers
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,13 +43,15 @@ class Roles:
     labels: tuple[str, ...]
 
 
-def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -> Cohort:
+def open_manifest(
+    uri: str, columns: Mapping[str, str], labels: Sequence[str], markers: Sequence[Marker] = ()
+) -> Cohort:
     """Open a manifest; files are looked up in its folder, then in `images/` (masks in `masks/`).
 
     Columns are found by their usual names or by `columns` (role or attribute to column) and `labels`; separators are
     commas, semicolons or tabs. Without a label column, a mask column makes the task segmentation; without either, the
-    only column of 0 and 1 is the label. Raises InputError, with the row (the header is row 1), for missing files,
-    repeated files, unfit labels or unknown splits.
+    only column of 0 and 1 is the label. Columns of `markers` become vectors beside the images. Raises InputError, with
+    the row (the header is row 1), for missing files, repeated files, unfit labels or markers, and unknown splits.
     """
     path = Path(uri)
     table = read_table(path)
@@ -56,6 +61,7 @@ def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -
     task, classes, row_labels = read_labels(path, table, roles, unlabelled)
     locators = _locators(path, table, roles, unlabelled)
     used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels}
+    used |= {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
     names = {column: role for role, column in columns.items() if role not in _ALIASES}
     attributes = attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
     subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
@@ -64,10 +70,11 @@ def open_manifest(uri: str, columns: Mapping[str, str], labels: Sequence[str]) -
     entries = [Entry(*row) for row in rows]
     spatial, channels = read_header(locators[0].image)
     has_subjects = roles.subject is not None
-    return Cohort(
+    cohort = Cohort(
         uri, manifest_name(path), task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
     )  # fmt: skip
+    return with_markers(cohort, path, table, markers) if markers else cohort
 
 
 def manifest_name(path: Path) -> str:
@@ -86,6 +93,33 @@ def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Pat
     named = {role: column for role, column in columns.items() if column in present}
     files = texts(table, find_file_column(path, present, named))
     return [(file, find_image(path, row, file)) for row, file in enumerate(files, start=2) if file is not None]
+
+
+def manifest_rows(uri: str, columns: Mapping[str, str]) -> tuple[list[dict[str, str]], str]:
+    """The cells of each image of `manifest_images` as they are written, without a mask's, and the file column."""
+    path = Path(uri)
+    table = read_table(path)
+    present = [str(name) for name in table.columns]
+    named = {role: column for role, column in columns.items() if column in present}
+    file = find_file_column(path, present, named)
+    kept = [name for name in present if name != find_column(path, present, named, "mask")]
+    cells = {name: texts(table, name) for name in kept}
+    rows = [{name: cells[name][row] or "" for name in kept} for row in range(len(table))]
+    return [row for row in rows if row[file]], file
+
+
+def manifest_markers(uri: str, columns: Mapping[str, str], markers: Sequence[Marker]) -> list[dict[str, np.ndarray]]:
+    """The vectors "markers" and "missing" of each image of `manifest_images`.
+
+    Raises InputError with the row for a cell that does not fit its declaration, or without such a column.
+    """
+    path = Path(uri)
+    table = read_table(path)
+    present = [str(name) for name in table.columns]
+    named = {role: column for role, column in columns.items() if column in present}
+    files = texts(table, find_file_column(path, present, named))
+    rows = zip(files, *read_markers(path, table, markers), strict=True)
+    return [{"markers": values, "missing": missing} for file, values, missing in rows if file is not None]
 
 
 def read_table(path: Path) -> "pandas.DataFrame":

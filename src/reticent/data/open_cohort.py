@@ -9,6 +9,7 @@ from reticent.data.detection import is_detection, open_detection
 from reticent.data.dicom import is_dicom, open_dicom
 from reticent.data.folder import open_folder
 from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
+from reticent.data.markers import Marker, parse_markers
 from reticent.data.medmnist import open_medmnist, open_npz
 from reticent.data.msd import open_msd
 from reticent.data.nnunet import is_nnunet, open_nnunet
@@ -35,6 +36,7 @@ def open_cohort(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Sequence[str] | None = None,
+    markers: Mapping[str, str] | None = None,
     unit: Literal["subject", "record"] = "subject",
     download: bool = False,
     strict: bool = True,
@@ -47,14 +49,15 @@ def open_cohort(
     manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME` or `phantom:chest`; or of boxes a VOC folder, a COCO
     file or an Oktoberfest folder (`boxes:PATH?rule=value`). `columns` maps roles (file,
     subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
-    multi-label task. `download` allows fetching a MedMNIST set.
+    multi-label task, `markers` columns beside the images (`reticent.data.markers`). `download` allows fetching a
+    MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
-    cohort = _read(uri, columns or {}, labels or (), download, strict, progress)
+    cohort = _read(uri, columns or {}, labels or (), parse_markers(markers or {}), download, strict, progress)
     check_splits(cohort, for_training=strict)
     if unit == "record":
         cohort = with_record_subjects(cohort, hashed=hashed)
@@ -69,14 +72,17 @@ def _read(
     uri: str,
     columns: Mapping[str, str],
     labels: Sequence[str],
+    markers: Sequence[Marker],
     download: bool,
     strict: bool,
     progress: Progress | None,
 ) -> Cohort:
+    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_dicom(uri) and not is_detection(uri):
+        return open_manifest(uri, columns, labels, markers)
+    if markers:
+        raise InputError(f"{uri}: --marker names columns of a manifest ({', '.join(MANIFEST_SUFFIXES)}); drop it")
     if is_dicom(uri):
         return open_dicom(uri, columns, labels, strict=strict, progress=progress)
-    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_detection(uri):
-        return open_manifest(uri, columns, labels)
     if columns or labels:
         raise InputError(
             f"{uri}: column and label names apply to a manifest ({', '.join(MANIFEST_SUFFIXES)}) or DICOM only; drop "

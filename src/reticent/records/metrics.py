@@ -59,3 +59,7 @@ class Metrics(_Record):
     splits: tuple[SplitMetrics, ...]
     twin: tuple[SplitMetrics, ...] = ()
     """The same metrics of the non-private twin, if one was asked for."""
+    references: dict[str, tuple[SplitMetrics, ...]] = {}
+    """Models of markers, of their gaps and of the acquisition alone, without any image, by name."""
+    reference_note: str | None = None
+    """Why there are none although there are markers."""

@@ -49,8 +49,10 @@ class RunState(BaseModel):
     task: str
     classes: tuple[str, ...]
     inputs: dict[str, int]
-    """Input names and their channels."""
+    """Input names and their channels, or the length of a vector."""
     image_size: tuple[int, ...]
+    marker_scales: tuple[tuple[float, float], ...] = ()
+    """Centre and scale of each component of the markers."""
     session: str
     """Random id of the process that last worked on the run; it stands in the run's newest ledger entry."""
     noise_multiplier: float | None
@@ -72,7 +74,8 @@ class RunState(BaseModel):
 
     def network(self) -> dict[str, Any]:
         """What the released weights need to be used: task, classes, inputs with their channels, image size."""
-        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"})
+        scales = {"marker_scales"} if self.marker_scales else set()
+        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"} | scales)
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,10 @@ class RunFolder:
     def training_subjects(self) -> int:
         """How many subjects the run trained on: private."""
         return len(self._training_lines())
+
+    def training_pseudonyms(self) -> set[str]:
+        """Who was trained on: private."""
+        return {fields[0] for fields in self._training_lines()}
 
     def held_out_subjects(self) -> int:
         """How many subjects were held out."""

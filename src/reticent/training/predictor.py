@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import Record
+from reticent.data import VECTOR_INPUTS, Record, parse_markers
 from reticent.errors import InputError
 from reticent.models import SliceClassifier
 from reticent.records import Detections, RunFolder, SliceExplanation
@@ -45,20 +45,23 @@ class Predictor:
         study, state = run.study(), run.state()
         self.task = make_task(state)
         self._channels = state.inputs
-        channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
-        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels)
+        images = [count for name, count in state.inputs.items() if name not in VECTOR_INPUTS]
+        channels = images[0] if len(images) == 1 else None
+        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels, state.marker_scales)
+        self.markers = parse_markers(study.cohort.markers)
         self._model = released_model(run)
 
     @property
     def input_name(self) -> str:
-        """The one input of the network.
+        """The one input of the network beside its markers.
 
         Raises:
             InputError: it has several, which single files cannot give.
         """
-        if len(self._channels) > 1:
-            raise InputError(f"the model takes several inputs ({', '.join(self._channels)}); predict on a cohort")
-        return next(iter(self._channels))
+        images = [name for name in self._channels if name not in VECTOR_INPUTS]
+        if len(images) > 1:
+            raise InputError(f"the model takes several inputs ({', '.join(images)}); predict on a cohort")
+        return images[0]
 
     def probabilities(
         self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
@@ -109,6 +112,11 @@ class Predictor:
         return slice_explanation(self._model, volume, self.task.classes)
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
+        if absent := [name for name in self._channels if name not in inputs]:
+            columns = ", ".join(marker.name for marker in self.markers)
+            raise InputError(
+                f"the model takes {absent[0]} beside the image: name a manifest with the columns {columns}"
+            )
         record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
         for name, array in record.inputs.items():
             if len(array) != self._channels[name]:
