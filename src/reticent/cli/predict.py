@@ -61,6 +61,8 @@ def command(
     if predictor.task.output == "boxes":
         from reticent.cli.predict_boxes import write_boxes
 
+        if sr is not None:
+            raise InputError("--sr is about classes; this run finds boxes")
         write_boxes(predictor, files, columns, out, explain)
         return
     if predictor.task.segments:

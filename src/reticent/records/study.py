@@ -164,7 +164,7 @@ class ModelOptions(_Options):
     """The network and its first weights."""
 
     name: str = "default"
-    """"default", "smoothnet", "resnet9", "complex", "monai:NAME" or "package.module:factory"."""
+    """"default", "smoothnet", "resnet9", "complex", "centre-detector", "monai:NAME" or "package.module:factory"."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the network."""
     scale_norm: bool = False

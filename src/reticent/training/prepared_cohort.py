@@ -109,7 +109,7 @@ class PreparedCohort:
         if not shapes and max(shape) <= largest and not any(side % multiple for side in shape):
             return shape
         if not shapes and self.task.keeps_aspect:
-            factor = largest / max(shape) / multiple
+            factor = min(1.0, largest / max(shape)) / multiple
             return tuple(multiple * max(1, round(side * factor)) for side in shape)
         return (largest,) * cohort.ndim
 

@@ -15,6 +15,7 @@ from reticent.launch import RanksLostError
 from reticent.models import SliceClassifier
 from reticent.records import Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.crops import require_private_crops
+from reticent.training.detection_examples import held_out_examples
 from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
 from reticent.training.held_out import held_out_metrics
@@ -137,6 +138,8 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     predicting = learner.predicting(run.task)
     if isinstance(predicting, SliceClassifier):
         run.folder.write_explanations(held_out_explanations(predicting, run.data))
+    if run.task.output == "boxes":
+        run.folder.write_examples(held_out_examples(predicting, run.data))
     twin = _twin(run, layout, progress) if study.training.twin else ()
     references, note = reference_metrics(run.data)
     run.finish(

@@ -9,6 +9,7 @@ from reticent.training.evaluation.delong import (
     hanley_mcneil,
 )
 from reticent.training.evaluation.detection import COUNTED_FROM, evaluate_detection
+from reticent.training.evaluation.matching import intersection_over_union
 from reticent.training.evaluation.precision_recall import CountingCurve, counting_curve, mean_average_precision
 from reticent.training.evaluation.segmentation import evaluate_segmentation, segmentation_scores
 
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate_detection",
     "evaluate_segmentation",
     "hanley_mcneil",
+    "intersection_over_union",
     "mean_average_precision",
     "segmentation_scores",
 ]

@@ -3,7 +3,7 @@
 from reticent.data import Cohort
 from reticent.records import RunState
 from reticent.training.tasks.classification import Classification
-from reticent.training.tasks.detection import Detection, detections
+from reticent.training.tasks.detection import Detection, annotated_objects, detections
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
 
@@ -13,6 +13,7 @@ __all__ = [
     "ProbabilityTask",
     "Segmentation",
     "Task",
+    "annotated_objects",
     "detections",
     "make_task",
     "segment",
