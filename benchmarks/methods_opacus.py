@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from methods_search import Guarantee, Setting, Train, Trial
 from reticent.data import open_cohort
 from reticent.records import SplitMetrics, make_study
-from reticent.training import PreparedCohort, Task, held_out_metrics, new_network
+from reticent.training import PreparedCohort, held_out_metrics, new_network
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,8 @@ def _train(setting: Setting, peer: Peer, trial: Trial) -> tuple[Guarantee, Seque
             optimiser.step()
             step += 1
     assert step == privacy.steps
-    task = Task(data.cohort.task, data.cohort.classes)
     spent = engine.get_epsilon(delta)
-    return Guarantee(str(uuid.uuid4()), spent, delta, None), held_out_metrics(model._module, data, task)
+    return Guarantee(str(uuid.uuid4()), spent, delta, None), held_out_metrics(model._module, data)
 
 
 def _network(peer: Peer, data: PreparedCohort) -> nn.Module:

@@ -45,7 +45,7 @@ from reticent.attacks.reconstruction import (
     trap,
 )
 from reticent.attacks.reconstruction.on_runs.material import Material
-from reticent.training import Task
+from reticent.training import Classification, Segmentation, Task
 from reticent.training.noise import SeededSource
 
 XRAYS, SLICES, LINEAR, MANY, SHOWN = 10, 20, 200, 256, 3
@@ -53,7 +53,7 @@ NOISE = (1e-3, 1e-2, 1e-1)
 EIGHT_BIT = 0.5 / 255
 """Greatest error of a pixel in [0, 1] at which an 8-bit image is exactly the same."""
 NEURONS = 256
-TASK = Task("binary", ("normal", "pneumonia"))
+TASK = Classification("binary", ("normal", "pneumonia"))
 UNCLIPPED = Defence()
 Rows = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 """Names of rows, and what measures each."""
@@ -113,7 +113,7 @@ def inversion(data: Path, _: Path) -> Rows:
 
 def segmentation(data: Path, _: Path) -> Rows:
     """Segmenter whose masks are known, without a defence and with noise."""
-    material, task = hippocampus(data, SLICES), Task("segmentation", ("background", "anterior", "posterior"))
+    material, task = hippocampus(data, SLICES), Segmentation("segmentation", ("background", "anterior", "posterior"))
     model = network(outputs=3, segments=True)
     yield "no defence", partial(row, model, task, material, "cosine", UNCLIPPED, 1)
     yield "noise 0.01", partial(row, model, task, material, "likelihood", Defence(1.0, 1e-2), 1)

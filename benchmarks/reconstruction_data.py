@@ -64,4 +64,4 @@ def network(*, channels: int = 1, outputs: int = 2, segments: bool = False) -> n
     """The product's default network before training."""
     study = make_study({"cohort": {"uri": "unused"}, "privacy": {"noise_multiplier": 1.0}})
     torch.manual_seed(0)
-    return new_network(study.model, channels, outputs, (SIDE, SIDE), segments=segments).eval()
+    return new_network(study.model, channels, outputs, (SIDE, SIDE), "mask" if segments else "vector").eval()

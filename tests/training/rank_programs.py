@@ -79,7 +79,7 @@ def own_loop(kind, manifest, out, after="", seed="5"):
             job.save(**parts)
         torch.save(drawn, f"{out}-drawn-{job.ranks.rank}.pt")
         torch.save(whole(average.values), f"{out}-average-{job.ranks.rank}.pt")
-        splits = held_out_metrics(unwrapped(model), job.data, job.task)
+        splits = held_out_metrics(unwrapped(model), job.data)
         job.finish(unwrapped(model).state_dict(), Metrics(task="binary", splits=splits))
 
 

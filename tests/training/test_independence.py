@@ -8,7 +8,7 @@ from torch import nn
 from reticent.errors import InputError
 from reticent.models import SmallUNet, SmoothClassifier, build_model
 from reticent.training import check_independence
-from reticent.training.task import forward
+from reticent.training.prediction import forward
 
 IMAGES = {"image": torch.randn(3, 1, 16, 16)}
 
@@ -112,7 +112,7 @@ SHAPE = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "image_size": (
 
 def test_networks_are_found_by_name_and_given_what_their_signature_asks_for():
     assert isinstance(build_model("default", **SHAPE), SmoothClassifier)
-    assert isinstance(build_model("default", **SHAPE, segments=True), SmallUNet)
+    assert isinstance(build_model("default", **SHAPE, output="mask"), SmallUNet)
     assert build_model("default", **SHAPE, arguments={"width": 8}).head[-1].in_features == 7 * 8 * 9
     net = build_model(
         "monai:DenseNet",

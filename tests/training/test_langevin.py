@@ -15,7 +15,7 @@ from reticent.training.evaluation.calibration import reliability
 from reticent.training.langevin import PosteriorMean, PosteriorSamples, at_temperature, run_temperature
 from reticent.training.learner import Learner
 from reticent.training.noise import SeededSource, gaussian_noise
-from reticent.training.task import Task
+from reticent.training.tasks import Classification
 
 CHAINS, PEOPLE, STEPS = 4000, 200, 300
 DEVIATIONS = 5.3
@@ -143,13 +143,13 @@ def test_a_sample_that_a_kill_took_is_left_out_and_never_a_network_of_zeros():
     nn.init.constant_(model.weight, 3.0)
     learner.kept.update(3, model)  # the process was killed in step 2
     assert learner.released["weight"].tolist() == [[[3.0]]]
-    assert learner.predicting(Task("binary", ("a",))).count == 1
+    assert learner.predicting(Classification("binary", ("a",))).count == 1
 
 
 @pytest.mark.parametrize("kind", ["binary", "multi-class", "multi-label", "segmentation"])
 def test_the_mean_of_the_probabilities_is_predicted(kind):
     torch.manual_seed(0)
-    task = Task(kind, ("a", "b", "c"))
+    task = Classification(kind, ("a", "b", "c"))
     network = nn.Conv2d(1, 3, 1) if task.segments else nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     values = {name: torch.randn(5, *value.shape) for name, value in network.state_dict().items()}
     posterior, x = PosteriorMean(network, values, task), torch.randn(6, 1, 2, 2)
@@ -194,7 +194,7 @@ def test_a_warm_posterior_is_better_calibrated_than_its_last_sample():
     learner = learn(study, model, losses, torch.arange(people), draw, batch_size, people)
     with torch.no_grad():
         last = model(x[people:]).softmax(1)
-        mean = learner.predicting(Task("multi-class", tuple("0123456789")))(x[people:]).softmax(1)
+        mean = learner.predicting(Classification("multi-class", tuple("0123456789")))(x[people:]).softmax(1)
 
     def scores(probabilities):
         right = probabilities.argmax(1) == y[people:]

@@ -19,7 +19,7 @@ from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import PrivacyStatement, RunFolder, RunState, Study
-from reticent.training import PreparedCohort, Progress, Task, released_model
+from reticent.training import PreparedCohort, Progress, Task, make_task, released_model
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -66,7 +66,7 @@ class LoadedRun:
 
     @cached_property
     def task(self) -> Task:
-        return Task(self.state.task, self.state.classes)
+        return make_task(self.state)
 
     @cached_property
     def mechanism(self) -> Mechanism:

@@ -14,6 +14,7 @@ from reticent.attacks.reconstruction.on_runs import identification, implants, in
 from reticent.attacks.reconstruction.on_runs.material import no_gradients, no_noisy_gradients
 from reticent.errors import InputError
 from reticent.records import Finding
+from reticent.training import Classification
 
 
 def _fits_all(run: LoadedRun) -> None:
@@ -61,7 +62,9 @@ def _one_of_a_campaign(run: LoadedRun) -> str | None:
 
 
 def _classifies(run: LoadedRun) -> str | None:
-    return "the run segments: see segmentation-inversion" if run.task.segments else no_gradients(run)
+    if run.task.segments:
+        return "the run segments: see segmentation-inversion"
+    return no_gradients(run) if isinstance(run.task, Classification) else "the run does not classify"
 
 
 def _segments(run: LoadedRun) -> str | None:

@@ -1,7 +1,7 @@
 """Data: cohorts of subjects and their records, from image files, tables and archives; splits by subject."""
 
 from reticent.data.cache import DecodedCache
-from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
+from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
 from reticent.data.dicom import absolute_address, is_dicom
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
@@ -14,6 +14,7 @@ from reticent.data.splits import assign_splits
 from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
+    "DECODED_TARGETS",
     "SPLIT_ROLES",
     "Cohort",
     "CohortSummary",

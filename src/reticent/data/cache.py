@@ -9,25 +9,25 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from reticent.data.cohort import Cohort, Record
+from reticent.data.cohort import DECODED_TARGETS, Cohort, Record
 from reticent.data.preprocess import Preprocessing
+from reticent.data.stored_arrays import ArrayWriter, StoredArrays
 from reticent.errors import InputError
 
 Progress = Callable[[int, int], None]
-_LAYOUT = 1
+_LAYOUT = 2
 _ABANDONED_AFTER = 3600.0  # seconds without a write
 
 
 class DecodedCache:
-    """All records of a cohort, preprocessed and of one shape, read from `folder` without decoding again.
+    """All records of a cohort, preprocessed, read from `folder` without decoding again.
 
-    `cache[i]` is a Record and `cache.batch(indices)` stacks several. The files are built once, aside, and renamed when
-    complete; another state of the cohort's files or another preprocessing gets files of its own. The folder is
-    readable by its owner only.
+    `cache[i]` is a Record and `cache.batch(indices)` stacks several. They have one shape; `ragged` allows others where
+    the preprocessing leaves sizes open. The files are built once, aside, and renamed when complete; another state of
+    the cohort's files or another preprocessing gets files of its own. The folder is readable by its owner only.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class DecodedCache:
         progress: Progress | None = None,
         *,
         build: bool = True,
+        ragged: bool = False,
     ) -> None:
         """Open the cache of `cohort` in `folder`, building it if needed with `progress(done, total)` after each record.
 
@@ -55,10 +56,10 @@ class DecodedCache:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
         if not built.is_dir():
-            _build(cohort, preprocessing, built, progress)
-        self._inputs = {name: np.load(built / f"input-{name}.npy", mmap_mode="r") for name in cohort.channels}
-        masks = cohort.task == "segmentation"
-        self._masks = np.load(built / "mask.npy", mmap_mode="r") if masks else None
+            _build(cohort, preprocessing, built, progress, ragged)
+        self._inputs = {name: StoredArrays(built / f"input-{name}") for name in cohort.channels}
+        targets = built.glob("target-*.bin")
+        self._targets = {path.stem.removeprefix("target-"): StoredArrays(path.with_suffix("")) for path in targets}
         self._labelled = np.load(built / "labelled.npy")
 
     def __len__(self) -> int:
@@ -77,16 +78,17 @@ class DecodedCache:
 
     def batch(self, indices: Sequence[int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Inputs (n, C, ...) and targets (n, ...) of the records `indices`; no targets if one of them is unlabelled."""
-        rows = np.asarray(indices, np.int64)
-        inputs = {name: np.array(stack[rows]) for name, stack in self._inputs.items()}
+        rows = [int(i) for i in indices]
+        inputs = {name: stored.stack(rows) for name, stored in self._inputs.items()}
         if not self._labelled[rows].all():
             return inputs, {}
-        if self._masks is not None:
-            return inputs, {"mask": self._masks[rows].astype(np.int64)}
-        labels = [self._cohort.entries[i].label for i in rows]
-        if self._cohort.task == "multi-label":
-            return inputs, {"label": np.asarray(labels, np.float32).reshape(len(rows), len(self._cohort.classes))}
-        return inputs, {"label": np.asarray(labels, np.int64)}
+        if self._cohort.task in DECODED_TARGETS:
+            return inputs, {name: _widened(stored.stack(rows)) for name, stored in self._targets.items()}
+        return inputs, {"label": self._cohort.labels([self._cohort.entries[i] for i in rows])}
+
+
+def _widened(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 
 def _fingerprint(cohort: Cohort, preprocessing: Preprocessing) -> str:
@@ -97,8 +99,8 @@ def _fingerprint(cohort: Cohort, preprocessing: Preprocessing) -> str:
     return digest.hexdigest()[:32]
 
 
-def _build(cohort: Cohort, preprocessing: Preprocessing, built: Path, progress: Progress | None) -> None:
-    if preprocessing.size is None:
+def _build(cohort: Cohort, preprocessing: Preprocessing, built: Path, progress: Progress | None, ragged: bool) -> None:
+    if preprocessing.size is None and not ragged:
         _require_equal_shapes(cohort)
     for stale in built.parent.glob(f"{built.name}.part-*"):
         # A killed build leaves its files behind; one still being written belongs to another process.
@@ -106,7 +108,7 @@ def _build(cohort: Cohort, preprocessing: Preprocessing, built: Path, progress: 
             shutil.rmtree(stale, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{built.name}.part-", dir=built.parent))
     try:
-        _write(cohort, preprocessing, aside, progress)
+        _write(cohort, preprocessing, aside, progress, ragged)
         aside.rename(built)
     except OSError as error:
         if built.is_dir():  # another process finished the same cache first
@@ -134,38 +136,25 @@ def _different(key: str, shape: tuple[int, ...], other: str, other_shape: tuple[
     )
 
 
-def _write(cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress: Progress | None) -> None:
+def _write(cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress: Progress | None, ragged: bool) -> None:
     total = len(cohort.entries)
-    first = preprocessing.apply(cohort.load(0))
-    shapes = {name: array.shape for name, array in first.inputs.items()}
-    spatial = next(iter(shapes.values()))[1:]
-    mask_type = np.dtype(np.uint8 if len(cohort.classes) <= 256 else np.int16)
-    labelled = np.zeros(total, bool)
-    # Plain writes, not a writable memory map: a full disk then raises an error, and not a bus error.
+    labelled, shapes = np.zeros(total, bool), dict[str, tuple[int, ...]]()
+    mask_type = np.min_scalar_type(len(cohort.classes))
     with ExitStack() as files:
-        inputs = {
-            name: files.enter_context(_array_file(folder / f"input-{name}.npy", (total, *shape), np.dtype(np.float32)))
-            for name, shape in shapes.items()
-        }
-        masks = None
-        if cohort.task == "segmentation":
-            masks = files.enter_context(_array_file(folder / "mask.npy", (total, *spatial), mask_type))
+        inputs = {name: files.enter_context(ArrayWriter(folder / f"input-{name}")) for name in cohort.channels}
+        targets = dict[str, ArrayWriter]()
         for i in range(total):
-            record = first if i == 0 else preprocessing.apply(cohort.load(i))
+            record = preprocessing.apply(cohort.load(i))
             for name, array in record.inputs.items():
-                if array.shape != shapes[name]:
+                if array.shape != shapes.setdefault(name, array.shape) and not ragged:
                     raise _different(cohort.entries[0].key, shapes[name][1:], cohort.entries[i].key, array.shape[1:])
-                inputs[name].write(np.ascontiguousarray(array).tobytes())
-            if masks is not None:
-                masks.write(record.targets.get("mask", np.zeros(spatial)).astype(mask_type).tobytes())
+                inputs[name].append(array)
+            if cohort.task in DECODED_TARGETS:
+                for name, array in record.targets.items():
+                    if name not in targets:
+                        targets[name] = files.enter_context(ArrayWriter(folder / f"target-{name}"))
+                    targets[name].append(array.astype(mask_type) if name == "mask" else array, at=i)
             labelled[i] = bool(record.targets)
             if progress is not None:
                 progress(i + 1, total)
     np.save(folder / "labelled.npy", labelled)
-
-
-def _array_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> BinaryIO:
-    file = path.open("wb")
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file

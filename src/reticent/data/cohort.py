@@ -10,6 +10,8 @@ from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
 Task = Literal["binary", "multi-class", "multi-label", "segmentation"]
+DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation"})
+"""Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
 
 SPLIT_ROLES: dict[str, Role] = {
     "train": "train", "val": "held-out", "test": "held-out", "public": "public", "unlabelled": "unlabelled",
@@ -80,8 +82,11 @@ class Reader(Protocol):
     def spacing(self, locator: Any) -> tuple[float, ...] | None:
         """Size of a pixel or voxel along each decoded axis in mm, from the header; None where it tells none."""
 
-    def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Channel-first float32 inputs (8-bit image formats scaled to [0, 1]) and the int64 mask, if there is one."""
+    def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Channel-first float32 inputs (8-bit image formats scaled to [0, 1]), and what targets are stored with them.
+
+        "mask": int64, of the spatial shape.
+        """
 
     def digest(self, locator: Any) -> bytes:
         """SHA-256 of the stored bytes of the image."""
@@ -134,7 +139,7 @@ class Cohort:
         one slice, or if its channels or mask do not fit.
         """
         entry = self.entries[i]
-        inputs, mask = self.reader.decode(entry.locator)
+        inputs, stored = self.reader.decode(entry.locator)
         for name, array in inputs.items():
             if len(array) != self.channels[name]:
                 raise InputError(
@@ -148,24 +153,32 @@ class Cohort:
                 )
             if not np.isfinite(array).all():
                 raise InputError(f"{entry.key}: the image holds NaN or infinite values; repair it or leave it out")
-        targets, spacing = self._targets(entry, inputs, mask), self.reader.spacing(entry.locator)
+        targets, spacing = self._targets(entry, inputs, stored), self.reader.spacing(entry.locator)
         return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)
 
-    def _targets(self, entry: Entry, inputs: dict[str, np.ndarray], mask: np.ndarray | None) -> dict[str, np.ndarray]:
-        if self.task != "segmentation":
-            if entry.label is None:
-                return {}
-            return {"label": np.asarray(entry.label, np.float32 if self.task == "multi-label" else np.int64)}
-        if mask is None:
-            return {}
-        spatial = next(iter(inputs.values())).shape[1:]
+    def labels(self, entries: Sequence[Entry]) -> np.ndarray:
+        """The labels of labelled entries: int64 (n,), of a multi-label task float32 (n, labels)."""
+        found = [entry.label for entry in entries]
+        if self.task == "multi-label":
+            return np.asarray(found, np.float32).reshape(len(found), len(self.classes))
+        return np.asarray(found, np.int64)
+
+    def _targets(
+        self, entry: Entry, inputs: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        if self.task not in DECODED_TARGETS:
+            return {} if entry.label is None else {"label": self.labels([entry])[0]}
+        if "mask" in stored:
+            self._check_mask(entry.key, stored["mask"], next(iter(inputs.values())).shape[1:])
+        return stored
+
+    def _check_mask(self, key: str, mask: np.ndarray, spatial: tuple[int, ...]) -> None:
         if mask.shape != spatial:
             raise InputError(
-                f"{entry.key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid"
+                f"{key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid"
             )
         if mask.min() < 0 or mask.max() >= len(self.classes):
             raise InputError(
-                f"{entry.key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
+                f"{key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
                 f"0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
             )
-        return {"mask": mask}

@@ -48,10 +48,10 @@ class FileReader:
     def spacing(self, locator: FileLocator) -> tuple[float, ...] | None:
         return read_nifti_spacing(locator.image) if is_nifti(locator.image) else None
 
-    def decode(self, locator: FileLocator) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def decode(self, locator: FileLocator) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         if not is_nifti(locator.image):
             image = decode_image(locator.image, self.channels)
-            return {"image": image}, None if locator.mask is None else decode_mask(locator.mask)
+            return {"image": image}, {} if locator.mask is None else {"mask": decode_mask(locator.mask)}
         image, affine = decode_nifti(locator.image)
         return {"image": image}, mask_on_grid(locator.mask, image.shape[1:], affine)
 
@@ -67,15 +67,15 @@ class FileReader:
         return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in (path.stat() for path in paths))
 
 
-def mask_on_grid(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray | None:
-    """The mask of a volume of this shape and affine (4, 4), both canonical; None if there is none.
+def mask_on_grid(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> dict[str, np.ndarray]:
+    """The "mask" of a volume of this shape and affine (4, 4), both canonical; nothing if there is none.
 
     Raises InputError if a mask of this shape lies elsewhere (`distance_of_grids`).
     """
     if path is None:
-        return None
+        return {}
     if not is_nifti(path):
-        return decode_image_mask(path)
+        return {"mask": decode_image_mask(path)}
     mask, own = decode_nifti_mask(path)
     apart = distance_of_grids(affine, own, shape)
     if mask.shape == shape and apart > 0:
@@ -83,7 +83,7 @@ def mask_on_grid(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) 
             f"{path}: the mask lies up to {apart:.3g} mm beside its image (another origin, direction or voxel size); "
             "export it in the geometry of the image"
         )
-    return mask
+    return {"mask": mask}
 
 
 def distance_of_grids(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:

@@ -34,9 +34,9 @@ class NpzReader:
     def spacing(self, locator: tuple[str, int]) -> None:
         return None
 
-    def decode(self, locator: tuple[str, int]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def decode(self, locator: tuple[str, int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         row = self._row(locator).astype(np.float32) / 255
-        return {"image": np.ascontiguousarray(np.moveaxis(row, -1, 0)) if self.colour_last else row[None]}, None
+        return {"image": np.ascontiguousarray(np.moveaxis(row, -1, 0)) if self.colour_last else row[None]}, {}
 
     def digest(self, locator: tuple[str, int]) -> bytes:
         return hashlib.sha256(self._row(locator).tobytes()).digest()

@@ -46,7 +46,7 @@ class ChannelReader:
         first = locator.images[0]
         return read_nifti_spacing(first) if is_nifti(first) else None
 
-    def decode(self, locator: ChannelLocator) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def decode(self, locator: ChannelLocator) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         first, *others = locator.images
         image, affine = _channel(first)
         channels = [image]
@@ -58,7 +58,7 @@ class ChannelReader:
                 raise InputError(f"{path}: lies on another grid than {first.name}; resample one to the other")
             channels.append(channel)
         if affine is None:
-            return {"image": np.concatenate(channels)}, decode_label_image(locator.mask)
+            return {"image": np.concatenate(channels)}, {"mask": decode_label_image(locator.mask)}
         return {"image": np.concatenate(channels)}, mask_on_grid(locator.mask, image.shape[1:], affine)
 
     def digest(self, locator: ChannelLocator) -> bytes:

@@ -27,8 +27,8 @@ class PhantomReader:
     def spacing(self, locator: tuple[int, int]) -> None:
         return None
 
-    def decode(self, locator: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        return {"image": _image(*locator)[None].astype(np.float32) / 255}, None
+    def decode(self, locator: tuple[int, int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        return {"image": _image(*locator)[None].astype(np.float32) / 255}, {}
 
     def digest(self, locator: tuple[int, int]) -> bytes:
         return hashlib.sha256(_image(*locator).tobytes()).digest()

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from reticent.data.cohort import Cohort, Entry
+from reticent.data.cohort import DECODED_TARGETS, Cohort, Entry
 from reticent.errors import InputError
 
 _MOST_CLASSES = 100
@@ -37,7 +37,7 @@ def check_classes(cohort: Cohort) -> None:
                 raise InputError(
                     f"{cohort.uri}: the label {name} has the same value in all training records; leave it out"
                 )
-    elif cohort.task != "segmentation" and len(set(labels)) < 2:
+    elif cohort.task not in DECODED_TARGETS and len(set(labels)) < 2:
         found = ", ".join(cohort.classes[label] for label in set(labels) if isinstance(label, int)) or "none"
         raise InputError(f"{cohort.uri}: the training records have one class only ({found}); a classifier needs two")
 

@@ -1,6 +1,6 @@
 """Models: networks for private training, real and complex, MONAI's by name, and the user's own."""
 
-from reticent.models.build import build_model
+from reticent.models.build import Output, build_model
 from reticent.models.complex_activations import Cardioid, ConjMish, IGaussian, LogMagnitude, SeparableMish
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.complex_layers import Magnitude, initialise_complex
@@ -22,7 +22,7 @@ from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
     "NORMS", "Cardioid", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "IGaussian", "LogMagnitude",
-    "Magnitude", "MagnitudeMaxPool", "PerPart", "ResNet9", "SeparableMish", "SliceClassifier", "SliceOutput",
+    "Magnitude", "MagnitudeMaxPool", "Output", "PerPart", "ResNet9", "SeparableMish", "SliceClassifier", "SliceOutput",
     "SmallUNet", "SmoothClassifier", "SmoothNet", "add_scale_norm", "additions_without_norm", "build_model",
     "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace", "standardise_weights", "to_complex",
     "to_private",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -17,6 +17,8 @@ from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
+Output = Literal["vector", "mask"]
+"""What a network gives for a record: numbers (outputs,), or (outputs, *image size)."""
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -30,7 +32,7 @@ def build_model(
     in_channels: int,
     out_channels: int,
     image_size: Sequence[int],
-    segments: bool = False,
+    output: Output = "vector",
     arguments: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
@@ -44,7 +46,7 @@ def build_model(
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
-    factory = _factory(name, segments)
+    factory = _factory(name, output)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
@@ -98,14 +100,15 @@ def slices(
     return SliceClassifier(network, out_channels, features, **options)
 
 
+_DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet}
 _OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier, "slices": slices}
 
 
-def _factory(name: str, segments: bool) -> Any:
+def _factory(name: str, output: Output) -> Any:
     if name == "default":
-        return SmallUNet if segments else SmoothClassifier
+        return _DEFAULTS[output]
     if name in _OWN:
-        if segments:
+        if output != "vector":
             raise InputError(f"model {name!r} classifies whole images; for masks say default or monai:NAME")
         return _OWN[name]
     module_name, _, attribute = name.partition(":")

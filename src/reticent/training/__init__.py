@@ -14,11 +14,12 @@ from reticent.training.engine import (
 )
 from reticent.training.estimate import Cost, estimate
 from reticent.training.frozen_features import FrozenFeatures
-from reticent.training.held_out import held_out_metrics, predict
+from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
 from reticent.training.network import new_model, new_network
 from reticent.training.plan import Plan, make_plan
+from reticent.training.prediction import forward, predict
 from reticent.training.predictor import Predictor, released_model
 from reticent.training.prepared_cohort import PreparedCohort, Progress, preprocessing_of
 from reticent.training.private_activation import PrivateActivation, bound_records, check_private_activations
@@ -29,7 +30,7 @@ from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
 from reticent.training.sweep import run_sweep, summary
-from reticent.training.task import Task
+from reticent.training.tasks import Classification, ProbabilityTask, Segmentation, Task, make_task, segment
 from reticent.training.train import check_study, resume_training, train
 
 __all__ = [
@@ -50,7 +51,13 @@ __all__ = [
     "Progress",
     "Ranks",
     "Step",
+    "ProbabilityTask",
+    "Classification",
+    "Segmentation",
     "Task",
+    "forward",
+    "make_task",
+    "segment",
     "at_temperature",
     "bound_records",
     "bounded_gradients",

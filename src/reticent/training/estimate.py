@@ -12,7 +12,6 @@ from reticent.records import Study
 from reticent.training.engine import clipped_grad, footprint
 from reticent.training.prepared_cohort import PreparedCohort
 from reticent.training.real_coordinates import dimension
-from reticent.training.task import Task
 from reticent.training.train import check_study
 
 _SAMPLE = 32
@@ -43,12 +42,11 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
         InputError: see `check_study`.
     """
     data = PreparedCohort(cohort, study, split_key or b"any")
-    task = Task(cohort.task, cohort.classes)
     model = check_study(study, cohort)
-    batch = _made_up(task, data.channels, data.image_size)
+    batch = _made_up(data)
     training = study.training
     cap = training.memory_mb * 2**20
-    loss_fn = task.loss_fn()
+    loss_fn = data.task.loss_fn()
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
@@ -76,12 +74,6 @@ def estimate(study: Study, cohort: Cohort, split_key: bytes | None) -> Cost:
     )
 
 
-def _made_up(task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> dict[str, object]:
-    inputs = {name: torch.randn(_SAMPLE, c, *image_size) for name, c in channels.items()}
-    if task.segments:
-        targets = {"mask": torch.randint(len(task.classes), (_SAMPLE, *image_size))}
-    elif task.kind == "multi-label":
-        targets = {"label": torch.randint(2, (_SAMPLE, len(task.classes))).float()}
-    else:
-        targets = {"label": torch.randint(len(task.classes), (_SAMPLE,))}
-    return {"inputs": inputs, "targets": targets, "share": torch.ones(_SAMPLE)}
+def _made_up(data: PreparedCohort) -> dict[str, object]:
+    targets = data.task.made_up_targets(_SAMPLE, data.image_size, torch.default_generator)
+    return {"inputs": data.made_up(_SAMPLE), "targets": targets, "share": torch.ones(_SAMPLE)}

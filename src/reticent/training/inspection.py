@@ -19,7 +19,7 @@ from reticent.records import ModelOptions, make_study
 from reticent.training.clipping_bias import ClippingBias, clipping_bias
 from reticent.training.engine import check_independence
 from reticent.training.prepared_cohort import PreparedCohort
-from reticent.training.task import Task
+from reticent.training.tasks import make_task
 from reticent.training.train import check_study
 
 _KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh)
@@ -101,8 +101,8 @@ def public_gradients(
     study = make_study(
         {"cohort": {"uri": cohort.uri, "unit": "record"}, "privacy": {"non_private": True}, "model": options}
     )
-    task = Task(cohort.task, cohort.classes)
-    usable = [entry for entry in cohort.entries if task.segments or entry.label is not None]
+    task = make_task(cohort)
+    usable = [entry for entry in cohort.entries if task.labelled(entry)]
     some = replace(cohort, entries=usable[:: max(1, len(usable) // records)][:records])
     model, data = check_study(study, some), PreparedCohort(some, study, b"no split is drawn")
     with TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from reticent.training.plan import Plan, expected_batch_size, expected_subjects
-from reticent.training.task import Task
+from reticent.training.tasks import ProbabilityTask
 
 _BURN_IN = 0.5
 
@@ -111,7 +111,7 @@ class PosteriorMean(nn.Module):
     Its outputs are logits: the task's probabilities of them are that mean.
     """
 
-    def __init__(self, network: nn.Module, samples: Mapping[str, Tensor], task: Task) -> None:
+    def __init__(self, network: nn.Module, samples: Mapping[str, Tensor], task: ProbabilityTask) -> None:
         super().__init__()
         self.network, self.samples, self.task = network, dict(samples), task
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reticent.records import Study
 from reticent.training.averaging import MovingAverage
 from reticent.training.langevin import PosteriorMean, PosteriorSamples
-from reticent.training.task import Task
+from reticent.training.tasks import ProbabilityTask, Task
 
 _WARM_UP = 0.05
 
@@ -67,6 +67,7 @@ def predicting(study: Study, model: nn.Module, released: dict[str, Tensor], task
     """
     if study.training.optimiser == "langevin":
         model.load_state_dict({name: value[0] for name, value in released.items()})
+        assert isinstance(task, ProbabilityTask)
         return PosteriorMean(model, released, task)
     model.load_state_dict(released)
     return model

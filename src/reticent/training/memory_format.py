@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from reticent.training.task import forward
+from reticent.training.prediction import forward
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _ROUNDS = 3

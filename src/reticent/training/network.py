@@ -7,23 +7,23 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from reticent.models import add_scale_norm, build_model, fine_tune, standardise_weights
+from reticent.models import Output, add_scale_norm, build_model, fine_tune, standardise_weights
 from reticent.records import ModelOptions, Study
 from reticent.training.frozen_features import DIMENSION, feature_classifier
-from reticent.training.task import Task
+from reticent.training.tasks import Task
 from reticent.training.weights import load_weights
 
 
 def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> nn.Module:
     """The study's network, with its public first weights if it names any."""
-    model = new_network(study.model, sum(channels.values()), len(task.classes), image_size, segments=task.segments)
+    model = new_network(study.model, sum(channels.values()), len(task.classes), image_size, task.output)
     if study.privacy.private_activations:
         return feature_classifier(model, study.privacy.feature_dimension or DIMENSION, study.privacy.max_norm)
     return model
 
 
 def new_network(
-    options: ModelOptions, channels: int, outputs: int, image_size: Sequence[int], *, segments: bool = False
+    options: ModelOptions, channels: int, outputs: int, image_size: Sequence[int], output: Output = "vector"
 ) -> nn.Module:
     """A network for images (n, channels, *image_size), with what the options add to it and freeze of it."""
     model = build_model(
@@ -32,7 +32,7 @@ def new_network(
         in_channels=channels,
         out_channels=outputs,
         image_size=image_size,
-        segments=segments,
+        output=output,
         arguments=options.arguments,
     )
     image = torch.zeros(2, channels, *image_size)

@@ -12,11 +12,11 @@ from reticent.data import Record
 from reticent.errors import InputError
 from reticent.models import SliceClassifier, hirescam
 from reticent.records import RunFolder, SliceExplanation
-from reticent.training.held_out import predict, segment
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
+from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
-from reticent.training.task import Task
+from reticent.training.tasks import ProbabilityTask, make_task, segment
 from reticent.training.weights import load_released
 
 
@@ -28,7 +28,7 @@ def released_model(run: RunFolder) -> nn.Module:
     """
     study, state = run.study(), run.state()
     bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
-    task = Task(state.task, state.classes)
+    task = make_task(state)
     network = new_model(bare, task, state.inputs, state.image_size)
     return load_released(study, network, run.weights, task)
 
@@ -42,7 +42,7 @@ class Predictor:
 
     def __init__(self, run: RunFolder) -> None:
         study, state = run.study(), run.state()
-        self.task = Task(state.task, state.classes)
+        self.task = make_task(state)
         self._channels = state.inputs
         channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
         self._preprocessing = preprocessing_of(study, state.image_size, channels)
@@ -68,6 +68,7 @@ class Predictor:
         where each record has one class (see `uncertainty`).
         """
         prepared = self._prepared(inputs, spacing)
+        assert isinstance(self.task, ProbabilityTask)
         logits = predict(self._model, prepared)
         named = dict(zip(self.task.classes, self.task.probabilities(logits)[0].tolist(), strict=True))
         if not isinstance(self._model, PosteriorMean) or self.task.kind == "multi-label":

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Preprocessing, assign_splits
 from reticent.errors import InputError
 from reticent.records import Study
+from reticent.training.tasks import make_task
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total); never anything computed from private records."""
@@ -28,6 +30,7 @@ class PreparedCohort:
         _check_class_weights(study.training.class_weights, cohort)
         self.cohort, self.study = cohort, study
         self.splits = assign_splits(cohort, split_key)
+        self.task = make_task(cohort)
         self._cache: DecodedCache | None = None
 
     def subjects(self, split: str) -> Mapping[str, list[int]]:
@@ -77,8 +80,7 @@ class PreparedCohort:
         largest = _LARGEST_SIDE[cohort.ndim]
         shapes = {cohort.shape(i) for i in range(len(cohort.entries))}
         shape = shapes.pop()
-        multiple = 4 if cohort.task == "segmentation" else 1
-        if not shapes and max(shape) <= largest and not any(side % multiple for side in shape):
+        if not shapes and max(shape) <= largest and not any(side % self.task.size_multiple for side in shape):
             return shape
         return (largest,) * cohort.ndim
 
@@ -87,6 +89,15 @@ class PreparedCohort:
         """Channels of each input after pre-processing."""
         grey = self.study.cohort.grey
         return {name: 1 if grey else channels for name, channels in self.cohort.channels.items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one record of each input after pre-processing."""
+        return {name: (channels, *self.image_size) for name, channels in self.channels.items()}
+
+    def made_up(self, count: int) -> dict[str, Tensor]:
+        """Inputs of so many records, drawn at random from nobody's."""
+        return {name: torch.randn(count, *shape) for name, shape in self.shapes.items()}
 
     @property
     def preprocessing(self) -> Preprocessing:

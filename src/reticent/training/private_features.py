@@ -21,8 +21,8 @@ from reticent.errors import InputError
 from reticent.training.engine import check_independence
 from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.noise import RandomSource, SystemSource, bernoulli, gaussian_noise
+from reticent.training.prediction import forward
 from reticent.training.private_activation import bound_records, require_frozen
-from reticent.training.task import forward
 
 LABELS_NOT_COVERED = "labels: not covered, they are used as public"
 _CHUNK = 64

@@ -36,7 +36,6 @@ from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.ranks import ALONE, Ranks
 from reticent.training.sharding import load_whole_state, own_part, set_gradients, whole, whole_state
-from reticent.training.task import Task
 from reticent.training.weights import public_weights, write_checkpoint
 
 _STARTED = "steps started"
@@ -111,7 +110,7 @@ class PrivateRun:
     ) -> None:
         self.folder, self.plan, self.data, self.ledger, self._progress = folder, plan, data, ledger, progress
         self.state, self.journal = folder.state(), journal
-        self.task = Task(self.state.task, self.state.classes)
+        self.task = data.task
         self._fixed: dict[str, Tensor] | None = None
         seed = plan.study.privacy.seed
         self.source: RandomSource = SystemSource() if seed is None else SeededSource(seed, self.journal.started)

@@ -21,12 +21,13 @@ from reticent.training.memory_format import differentiable, fastest_format, lay_
 from reticent.training.network import new_model
 from reticent.training.noise import SystemSource
 from reticent.training.plan import Plan
+from reticent.training.prediction import forward
 from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
 from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
 from reticent.training.sharding import add_up_gradients, share_weights
-from reticent.training.task import Task, forward
+from reticent.training.tasks import ProbabilityTask
 from reticent.training.weights import load_released
 
 _CHECKPOINTS = 20
@@ -64,9 +65,11 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
     if study.privacy.private_activations:
         _require_linear_head(study, cohort)
     data = PreparedCohort(cohort, study, b"only shapes are used")
-    task = Task(cohort.task, cohort.classes)
+    task = data.task
     model = new_model(study, task, data.channels, data.image_size).train()
-    made_up = _made_up_images(data)
+    made_up = data.made_up(2)
+    if study.training.optimiser == "langevin" and not isinstance(task, ProbabilityTask):
+        raise InputError(f"--optimiser langevin averages probabilities, of which {task.kind} has none: choose another")
     size = " x ".join(map(str, data.image_size))
     try:
         check_independence(
@@ -81,7 +84,7 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
             f"model {study.model.name!r} does not take images of {size} ({first_line(error)}); "
             "choose another --image-size or --model"
         ) from error
-    wanted = (2, len(task.classes), *(data.image_size if task.segments else ()))
+    wanted = (2, *task.output_shape(data.image_size))
     if found != wanted:
         raise InputError(
             f"model {study.model.name!r} turns two images of {size} into outputs of shape {found}, but {task.kind} "
@@ -103,10 +106,6 @@ def _require_linear_head(study: Study, cohort: Cohort) -> None:
         )
 
 
-def _made_up_images(data: PreparedCohort) -> dict[str, Tensor]:
-    return {name: torch.randn(2, channels, *data.image_size) for name, channels in data.channels.items()}
-
-
 def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     study = run.plan.study
     if study.privacy.seed is not None:
@@ -122,7 +121,7 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     _learn(run, learner, layout, release)
     if not run.ranks.leads:
         return run.folder
-    splits = held_out_metrics(learner.predicting(run.task), run.data, run.task)
+    splits = held_out_metrics(learner.predicting(run.task), run.data)
     twin = _twin(run, layout, progress) if study.training.twin else ()
     run.finish(learner.released, Metrics(task=run.task.kind, splits=splits, twin=twin))
     return run.folder
@@ -160,7 +159,7 @@ def _choose_layout(model: nn.Module, run: PrivateRun) -> torch.memory_format:
     """Lay the model out in the faster memory format; under a seed as it is, because timing must not change sums."""
     if run.plan.study.privacy.seed is not None:
         return torch.contiguous_format
-    return fastest_format(model, _made_up_images(run.data))
+    return fastest_format(model, run.data.made_up(2))
 
 
 def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> tuple[SplitMetrics, ...]:
@@ -175,7 +174,7 @@ def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> t
         _plain_gradient(model, loss_fn, batch, run.batch_size * study.training.views, memory)
         learner.step(index)
         progress("Training the non-private twin", index + 1, steps)
-    return held_out_metrics(learner.predicting(run.task), run.data, run.task)
+    return held_out_metrics(learner.predicting(run.task), run.data)
 
 
 def _plain_gradient(model: nn.Module, loss_fn: LossFn, batch: dict[str, Any], batch_size: float, memory: int) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from reticent.errors import InputError
 from reticent.records import Study, read_json
 from reticent.training.learner import predicting
-from reticent.training.task import Task
+from reticent.training.tasks import Task
 
 
 def public_weights(study: Study) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from reticent.attacks import auc, found_at
 from reticent.attacks.membership.likelihood_ratio import lira_offline, lira_online
 from reticent.attacks.membership.relative import rmia_online
 from reticent.attacks.membership.signals import signals
-from reticent.training import Task
+from reticent.training import Classification
 
 RECORDS, MODELS, HIDDEN, STEPS, TARGETS = 700, 24, 48, 220, 8
 
@@ -46,7 +46,7 @@ def digits():
         inside[2 * pair, rng.permutation(RECORDS)[: RECORDS // 2]] = True
         inside[2 * pair + 1] = ~inside[2 * pair]
     logits = train_together(x, y, torch.from_numpy(inside).float())
-    found = [signals(one, {"label": y}, Task("multi-class", tuple("0123456789"))) for one in logits]
+    found = [signals(one, {"label": y}, Classification("multi-class", tuple("0123456789"))) for one in logits]
     return np.stack([f.phi for f in found]), np.stack([f.log_p for f in found]), inside
 
 

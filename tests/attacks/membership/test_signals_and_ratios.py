@@ -10,9 +10,9 @@ from reticent.attacks.membership.attack import by_patient
 from reticent.attacks.membership.likelihood_ratio import calibrated, lira_offline, lira_online
 from reticent.attacks.membership.relative import rmia_offline, rmia_online
 from reticent.attacks.membership.signals import signals
-from reticent.training import Task
+from reticent.training import Classification, Segmentation
 
-BINARY = Task("binary", ("a", "b"))
+BINARY = Classification("binary", ("a", "b"))
 
 
 def test_the_signal_is_the_logit_of_the_true_class_also_where_a_float32_probability_is_one():
@@ -27,18 +27,18 @@ def test_the_signal_of_many_classes_is_the_logit_of_p():
     logits = torch.randn(50, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     label = torch.arange(50) % 7
     p = logits.softmax(1)[torch.arange(50), label].numpy()
-    found = signals(logits, {"label": label}, Task("multi-class", tuple("abcdefg")))
+    found = signals(logits, {"label": label}, Classification("multi-class", tuple("abcdefg")))
     np.testing.assert_allclose(found.phi, np.log(p / (1 - p)))
 
 
 def test_signals_of_several_labels_and_of_masks_are_mean_losses():
     torch.manual_seed(0)
     logits, labels = torch.randn(4, 3), torch.randint(2, (4, 3)).float()
-    found = signals(logits, {"label": labels}, Task("multi-label", ("a", "b", "c")))
+    found = signals(logits, {"label": labels}, Classification("multi-label", ("a", "b", "c")))
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits.double(), labels.double(), reduction="none")
     np.testing.assert_allclose(found.phi, -expected.mean(1))
     logits, mask = torch.randn(4, 2, 5, 6), torch.randint(2, (4, 5, 6))
-    found = signals(logits, {"mask": mask}, Task("segmentation", ("background", "organ")))
+    found = signals(logits, {"mask": mask}, Segmentation("segmentation", ("background", "organ")))
     p = logits.double().softmax(1).gather(1, mask[:, None])[:, 0]
     np.testing.assert_allclose(found.log_p, p.log().mean((1, 2)))
 

@@ -11,10 +11,10 @@ from reticent.attacks.reconstruction.matching import match_reconstructions
 from reticent.attacks.reconstruction.observed import Defence, observed_gradient
 from reticent.attacks.reconstruction.trap_weights import activation_rate, read_rows, trap
 from reticent.errors import InputError
-from reticent.training import Task
+from reticent.training import Classification, Segmentation
 
 NOTHING = Defence()
-LOSS = Task("binary", ("clear", "nodule")).loss_fn()
+LOSS = Classification("binary", ("clear", "nodule")).loss_fn()
 
 
 def batch(images, labels):
@@ -49,7 +49,7 @@ def test_a_layer_without_gradient_is_refused():
 def test_labels_of_a_batch_are_counted_repeated_ones_too():
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    loss = Task("multi-class", tuple("abcdefghij")).loss_fn()
+    loss = Classification("multi-class", tuple("abcdefghij")).loss_fn()
     generator = torch.Generator().manual_seed(2)
     images = torch.rand(300, 1, 8, 8, generator=generator)
     mean = model(torch.rand(500, 1, 8, 8, generator=generator)).softmax(1).mean(0).detach()
@@ -128,7 +128,9 @@ def test_a_segmenter_is_attacked_by_the_same_layer(public, patients):
     layer = trap(public[:500], 256, 8, outputs=2, segments=True)
     masks = (patients[0][:8, 0] > 0.5).long()
     data = {"inputs": {"image": patients[0][:8]}, "targets": {"mask": masks}, "share": torch.ones(8)}
-    gradient = observed_gradient(layer, Task("segmentation", ("air", "tissue")).loss_fn(), data, Defence(), None)
+    gradient = observed_gradient(
+        layer, Segmentation("segmentation", ("air", "tissue")).loss_fn(), data, Defence(), None
+    )
     matched = match_reconstructions(patients[0][:8], read_rows(layer, gradient))
     assert (matched.scores < 1e-8).double().mean() > 0.5
 

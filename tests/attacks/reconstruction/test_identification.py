@@ -11,10 +11,10 @@ from reticent.accounting import Gaussian, SubsampledGaussian
 from reticent.attacks.reconstruction.identification import candidate_gradients, fingerprints, play_identification
 from reticent.attacks.reconstruction.observed import Defence, observed_gradient
 from reticent.errors import InputError
-from reticent.training import Task
+from reticent.training import Classification
 from reticent.training.noise import SeededSource
 
-LOSS = Task("binary", ("clear", "nodule")).loss_fn()
+LOSS = Classification("binary", ("clear", "nodule")).loss_fn()
 FALSE_ALARM = 1e-6
 
 

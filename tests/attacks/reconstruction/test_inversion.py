@@ -15,9 +15,9 @@ from reticent.attacks.reconstruction.scores import psnr
 from reticent.attacks.reconstruction.soft_loss import probabilities, soft_loss, soft_targets
 from reticent.errors import InputError
 from reticent.models import build_model
-from reticent.training import Task
+from reticent.training import Classification, Segmentation
 
-TASK = Task("binary", ("clear", "nodule"))
+TASK = Classification("binary", ("clear", "nodule"))
 
 
 def lenet(activation=nn.SELU):
@@ -101,10 +101,10 @@ def test_an_unknown_label_is_found_with_the_image(patients, public):
 def test_a_segmenters_gradient_shows_the_image_with_a_known_mask():
     torch.manual_seed(0)
     model = build_model(
-        "default", spatial_dims=2, in_channels=1, out_channels=2, image_size=(28, 28), segments=True,
+        "default", spatial_dims=2, in_channels=1, out_channels=2, image_size=(28, 28), output="mask",
         arguments={"width": 16},
     )  # fmt: skip
-    task, image = Task("segmentation", ("dark", "light")), textures(1, seed=1)
+    task, image = Segmentation("segmentation", ("dark", "light")), textures(1, seed=1)
     targets = {"mask": (image[:, 0] > 0.6).long()}
     seen = observed_gradient(model, task.loss_fn(), batch(image, targets), Defence())
     found = invert_gradient(
@@ -136,12 +136,17 @@ def soft_cases():
     images = torch.rand(3, 1, 28, 28, generator=generator)
     several = (torch.rand(3, 4, generator=generator) > 0.5).float()
     segmenter = build_model(
-        "default", spatial_dims=2, in_channels=1, out_channels=3, image_size=(28, 28), segments=True
+        "default", spatial_dims=2, in_channels=1, out_channels=3, image_size=(28, 28), output="mask"
     )  # fmt: skip
     masks = torch.randint(0, 3, (3, 28, 28), generator=generator)
     yield TASK, lenet(), images, {"label": torch.tensor([0, 1, 1])}
-    yield Task("multi-label", tuple("abcd")), nn.Sequential(nn.Flatten(), nn.Linear(784, 4)), images, {"label": several}
-    yield Task("segmentation", tuple("abc")), segmenter, images, {"mask": masks}
+    yield (
+        Classification("multi-label", tuple("abcd")),
+        nn.Sequential(nn.Flatten(), nn.Linear(784, 4)),
+        images,
+        {"label": several},
+    )
+    yield Segmentation("segmentation", tuple("abc")), segmenter, images, {"mask": masks}
 
 
 @pytest.mark.parametrize("case", list(soft_cases()), ids=lambda case: case[0].kind)

@@ -12,9 +12,9 @@ from reticent.attacks.reconstruction.reconciliation import Protocol, reconcile
 from reticent.errors import InputError
 from reticent.records import Interval, Performance, Reconciliation, budget_name, read_record
 from reticent.report import write_reconciliation
-from reticent.training import Task
+from reticent.training import Classification
 
-TASK = Task("binary", ("clear", "nodule"))
+TASK = Classification("binary", ("clear", "nodule"))
 
 
 @pytest.mark.parametrize(

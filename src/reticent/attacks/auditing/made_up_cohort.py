@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from reticent.data import Cohort, Entry
+from reticent.data import DECODED_TARGETS, Cohort, Entry
 from reticent.records import RunState
+from reticent.training import Task, make_task
 
 
 @dataclass(frozen=True)
 class MadeUpReader:
-    """Uniform noise in [0, 1] from the image's own stream; masks of independent labels."""
+    """Uniform noise in [0, 1] from the image's own stream; targets drawn at random."""
 
     seed: int
     channels: tuple[tuple[str, int], ...]
     size: tuple[int, ...]
-    labels: int | None
-    """Of masks; None where images have one label."""
+    task: Task
 
     def shape(self, locator: int) -> tuple[int, ...]:
         return self.size
@@ -29,16 +30,18 @@ class MadeUpReader:
     def spacing(self, locator: int) -> None:
         return None
 
-    def decode(self, locator: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def decode(self, locator: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         rng = np.random.default_rng((self.seed, locator))
         inputs = {name: rng.random((count, *self.size), np.float32) for name, count in self.channels}
-        return inputs, None if self.labels is None else rng.integers(0, self.labels, self.size)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        targets = self.task.made_up_targets(1, self.size, generator)
+        return inputs, {name: value[0].numpy() for name, value in targets.items()}
 
     def digest(self, locator: int) -> bytes:
         return hashlib.sha256(self.stamp(locator).encode()).digest()
 
     def stamp(self, locator: int) -> str:
-        return f"{self.seed} {locator} {self.channels} {self.size} {self.labels}"
+        return f"{self.seed} {locator} {self.channels} {self.size} {self.task}"
 
 
 def made_up_cohort(state: RunState, images: Mapping[str, int], seed: int) -> Cohort:
@@ -50,20 +53,17 @@ def made_up_cohort(state: RunState, images: Mapping[str, int], seed: int) -> Coh
 
 def made_up_entries(state: RunState, images: Mapping[str, int], seed: int) -> list[Entry]:
     """Records of training subjects, with labels drawn for each."""
-    rng, entries = np.random.default_rng((seed, 1)), list[Entry]()
-    for subject, count in images.items():
-        label = None if state.task == "segmentation" else _label(state, rng)
+    task, entries = make_task(state), list[Entry]()
+    labels = None
+    if state.task not in DECODED_TARGETS:
+        generator = torch.Generator().manual_seed(seed)
+        labels = task.made_up_targets(len(images), state.image_size, generator)["label"].tolist()
+    for k, (subject, count) in enumerate(images.items()):
+        label = None if labels is None else tuple(labels[k]) if isinstance(labels[k], list) else labels[k]
         entries += [Entry(f"{subject}/{i}", subject, "train", label, {}, len(entries) + i) for i in range(count)]
     return entries
 
 
 def made_up_reader(state: RunState, channels: Mapping[str, int], seed: int) -> MadeUpReader:
     """Images of the run's size with these channels by input."""
-    labels = len(state.classes) if state.task == "segmentation" else None
-    return MadeUpReader(seed, tuple(channels.items()), state.image_size, labels)
-
-
-def _label(state: RunState, rng: np.random.Generator) -> int | tuple[int, ...]:
-    if state.task == "multi-label":
-        return tuple(rng.integers(0, 2, len(state.classes)).tolist())
-    return int(rng.integers(len(state.classes)))
+    return MadeUpReader(seed, tuple(channels.items()), state.image_size, make_task(state))

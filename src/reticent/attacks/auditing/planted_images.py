@@ -48,7 +48,7 @@ class _Mixed:
     def spacing(self, locator: tuple[int, Any]) -> tuple[float, ...] | None:
         return self.readers[locator[0]].spacing(locator[1])
 
-    def decode(self, locator: tuple[int, Any]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def decode(self, locator: tuple[int, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         return self.readers[locator[0]].decode(locator[1])
 
     def digest(self, locator: tuple[int, Any]) -> bytes:

@@ -55,14 +55,8 @@ def largest_change(run: LoadedRun, study: Study, images: int, seed: int) -> floa
 def _made_up_batch(run: LoadedRun, images: int, seed: int) -> dict[str, Any]:
     state, count, rng = run.state, _PATIENTS * images, np.random.default_rng((seed, 4))
     generator = torch.Generator().manual_seed(seed)
-    shape, classes = (count, *state.image_size), len(state.classes)
     inputs = {name: torch.rand((count, c, *state.image_size), generator=generator) for name, c in state.inputs.items()}
-    if run.task.segments:
-        targets = {"mask": torch.randint(classes, shape, generator=generator)}
-    elif run.task.kind == "multi-label":
-        targets = {"label": torch.randint(2, (count, classes), generator=generator).float()}
-    else:
-        targets = {"label": torch.randint(classes, (count,), generator=generator)}
+    targets = run.task.made_up_targets(count, state.image_size, generator)
     rank = rng.permutation(_PATIENTS)
     strengths = _WEAKEST * _FACTOR**rank * (-1.0) ** (rank // _COORDINATES)  # of like ranks, no two point the same way
     push = torch.zeros(_PATIENTS, _COORDINATES)

@@ -26,7 +26,7 @@ from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import CohortOptions, RunFolder, make_study, read_json, write_file, write_json
-from reticent.training import Plan, PreparedCohort, Task, released_model, resume_training, train
+from reticent.training import Plan, PreparedCohort, make_task, released_model, resume_training, train
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _make(job: _Job, cache: Path) -> str | None:
         state = folder.state()
         data = PreparedCohort(half, study, b"splits are given")
         data.decode(cache, _quiet, build=False)
-        found = record_signals(released_model(folder), data, Task(state.task, state.classes), job.records)
+        found = record_signals(released_model(folder), data, make_task(state), job.records)
     except InputError as error:
         return f"model {job.number}: {error}"
     write_file(job.made, lambda aside: _save(aside, found))

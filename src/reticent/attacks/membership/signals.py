@@ -21,7 +21,7 @@ class Signals(NamedTuple):
 
     phi: Array
     r"""Logit of the true class's probability, :math:`\log p_y - \log(1 - p_y)` (Carlini et al. 2022, section IV-C); of
-    several labels and of masks the negative mean loss of a label or pixel."""
+    several labels and of masks the negative mean loss of a label or pixel, of other tasks that of the record."""
     log_p: Array
     """Logarithm of the true class's probability; of several labels and of masks of its geometric mean."""
 
@@ -40,8 +40,8 @@ def signals(logits: Tensor, targets: dict[str, Tensor], task: Task) -> Signals:
     logits = logits.double()
     if task.segments:
         log_p = -F.cross_entropy(logits, targets["mask"], reduction="none").flatten(1).mean(1)
-    elif task.kind == "multi-label":
-        log_p = -F.binary_cross_entropy_with_logits(logits, targets["label"].double(), reduction="none").mean(1)
+    elif task.kind not in ("binary", "multi-class"):
+        log_p = -task.losses(logits, targets, None)
     else:
         label = targets["label"][:, None]
         every = logits.log_softmax(1)

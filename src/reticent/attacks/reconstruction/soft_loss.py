@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reticent.training import Task
-from reticent.training.task import forward
+from reticent.training.prediction import forward
 
 SoftLoss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From network, images (n, C, ...) and target probabilities to losses (n,)."""

@@ -51,13 +51,13 @@ class DicomReader:
         spacing = locator.series.header.spacing
         return spacing if spacing and all(size > 0 for size in spacing) else None
 
-    def decode(self, locator: DicomLocator) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    def decode(self, locator: DicomLocator) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         series = locator.series
         images = self._images(series)
         if series.affine is None:
             flat = images[0][None] if images[0].ndim == 2 else images[0]
-            mask = None if locator.mask is None else decode_mask(locator.mask)
-            return {"image": to_channels(flat, self.channels, series.key)}, mask
+            targets = {} if locator.mask is None else {"mask": decode_mask(locator.mask)}
+            return {"image": to_channels(flat, self.channels, series.key)}, targets
         if len({image.shape for image in images}) > 1:
             raise InputError(f"{series.key}: its slices are decoded to different sizes; leave the series out")
         volume = apply_orientation(np.stack(images, -1).swapaxes(0, 1), io_orientation(series.affine))

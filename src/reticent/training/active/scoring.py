@@ -15,10 +15,10 @@ from reticent.errors import InputError
 from reticent.records import RunFolder
 from reticent.training.active.acquisition import Acquisition
 from reticent.training.active.selection import subject_scores
-from reticent.training.held_out import predict
 from reticent.training.network import new_model
+from reticent.training.prediction import forward, predict
 from reticent.training.prepared_cohort import preprocessing_of
-from reticent.training.task import Task, forward
+from reticent.training.tasks import ProbabilityTask, make_task
 from reticent.training.weights import load_released
 
 _CHUNK = 256
@@ -35,7 +35,9 @@ def pool_scores(
         InputError: a record cannot be read, or the network has no dropout for several passes.
     """
     study, state = run.study(), run.state()
-    task = Task(state.task, state.classes)
+    task = make_task(state)
+    if not isinstance(task, ProbabilityTask):
+        raise InputError(f"{run.path}: {task.kind} gives no probabilities to select by; use --acquisition random")
     model = new_model(study, task, state.inputs, state.image_size)
     load_released(study, model, run.weights, task)
     if made.passes > 1:
@@ -71,7 +73,7 @@ def _dropouts(model: nn.Module) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def _passes(model: nn.Module, inputs: dict[str, Tensor], task: Task, passes: int) -> Tensor:
+def _passes(model: nn.Module, inputs: dict[str, Tensor], task: ProbabilityTask, passes: int) -> Tensor:
     """Class probabilities (passes, n, classes) in evaluation mode, but for dropout."""
     model.eval()
     for layer in _dropouts(model):

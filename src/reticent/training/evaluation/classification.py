@@ -17,14 +17,14 @@ from reticent.training.evaluation.calibration import Reliability, reliability
 from reticent.training.evaluation.groups import attribute_groups, group, rests_on_few
 from reticent.training.evaluation.statistics import Flags, Floats, Statistic, auroc, macro, mean, share
 
-Task = Literal["binary", "multi-class", "multi-label"]
+Kind = Literal["binary", "multi-class", "multi-label"]
 THRESHOLD = 0.5
 """Fixed and public; never chosen on the records."""
 _ROC_POINTS = 200
 
 
 def evaluate_classification(
-    task: Task,
+    task: Kind,
     probabilities: NDArray[np.floating],
     targets: NDArray[np.integer],
     subjects: Sequence[str],
@@ -73,7 +73,7 @@ def evaluate_classification(
 class _Cases:
     """Probabilities, truth and decision for each class versus the rest, each of shape (n, k)."""
 
-    task: Task
+    task: Kind
     probabilities: Floats
     truth: Flags
     decided: Flags
@@ -87,7 +87,7 @@ class _Cases:
         return range(1, 2) if self.task == "binary" else range(self.truth.shape[1])
 
 
-def _cases(task: Task, probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> _Cases:
+def _cases(task: Kind, probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> _Cases:
     values = np.asarray(probabilities, dtype=np.float64)
     one_hot = np.eye(values.shape[1], dtype=bool)
     if task == "multi-label":

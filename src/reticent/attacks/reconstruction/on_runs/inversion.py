@@ -171,7 +171,7 @@ def _network(run: LoadedRun, options: InversionOptions, material: Material) -> n
         torch.manual_seed(material.seed)
         return new_network(
             run.study.model, next(iter(run.state.inputs.values())), len(run.task.classes), run.state.image_size,
-            segments=run.task.segments,
+            output=run.task.output,
         ).eval()  # fmt: skip
 
 
