@@ -15,11 +15,11 @@ from torch import nn
 
 from reticent.accounting import Mechanism, mechanism_from_dict
 from reticent.attacks.options import AttackOptions
-from reticent.data import Cohort, open_cohort
+from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import PrivacyStatement, RunFolder, RunState, Study
-from reticent.training import PreparedCohort, Progress, Task, make_task, released_model
+from reticent.training import PreparedCohort, Progress, Task, make_task, open_studied, released_model
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -66,7 +66,7 @@ class LoadedRun:
 
     @cached_property
     def task(self) -> Task:
-        return make_task(self.state)
+        return make_task(self.state, self.study.training)
 
     @cached_property
     def mechanism(self) -> Mechanism:
@@ -91,9 +91,7 @@ class LoadedRun:
         """
         options = self.study.cohort
         try:
-            return open_cohort(
-                options.uri, columns=options.columns, labels=options.labels, unit=options.unit, download=self.download
-            )
+            return open_studied(options, download=self.download)
         except InputError as error:
             raise InputError(
                 f"{self.folder.path}: the cohort that the run was trained on cannot be opened, which this attack "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,6 +19,8 @@ from reticent.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from reticent.data import SurfaceOptions
+    from reticent.data.surfaces import Mesh
     from reticent.records import SliceExplanation
     from reticent.training import Predictor
 
@@ -27,7 +30,8 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Images, NIfTI volumes, folders of them, a manifest; to classify also DICOM folders or a MedMNIST set."
+            help="Images, NIfTI volumes, meshes, folders of them, a manifest; to classify also DICOM folders or a "
+            "MedMNIST set; of surfaces also surfaces:ADDRESS."
         ),
     ],
     column: Annotated[
@@ -38,10 +42,10 @@ def command(
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(help="New folder for what each slice gave to the prediction (runs of --model slices)."),
+        typer.Option(help="New folder for what each slice gave (runs of --model slices), or each vertex of a surface."),
     ] = None,
 ) -> None:
-    """Predict probabilities (CSV or JSON), or masks as NIfTI in the geometry of each input."""
+    """Predict probabilities or numbers (CSV or JSON), or masks as NIfTI in the geometry of each input."""
     from reticent.data import image_files
     from reticent.records import RunFolder, whole_folder
     from reticent.training import Predictor
@@ -66,32 +70,74 @@ def command(
     rows = []
     with nullcontext() if explain is None else whole_folder(explain, "--explain") as aside:
         for address in files:
-            for name, inputs, spacing in _records(predictor, address, columns):
-                rows.append({"file": name, **predictor.probabilities(inputs, spacing)})
+            for found in _records(predictor, address, columns):
+                rows.append({"file": found.name, **_said(predictor, found)})
                 if aside is not None:
-                    explanation = predictor.explanation(inputs, spacing)
-                    _write_explanation(explanation, name, aside / f"{len(rows):04d}_{_stem(name)}")
+                    _explain(predictor, found, aside / f"{len(rows):04d}_{_stem(found.name)}")
     _write_rows(rows, out)
     if out is not None:
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _records(
-    predictor: Predictor, address: str, columns: Mapping[str, str]
-) -> Iterator[tuple[str, Mapping[str, np.ndarray], tuple[float, ...] | None]]:
+class _Found(NamedTuple):
+    """A record to predict on; of a surface also its mesh."""
+
+    name: str
+    inputs: Mapping[str, np.ndarray]
+    spacing: tuple[float, ...] | None
+    mesh: Mesh | None = None
+
+
+def _records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[_Found]:
     from reticent.data import image_files, is_dicom, open_cohort, read_image
 
-    if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
+    if predictor.surfaces is not None:
+        yield from _surfaces(predictor, predictor.surfaces, address, columns)
+    elif address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
         cohort = open_cohort(address, unit="record", strict=False, hashed=False)
         if cohort.left_out:
             print_warning(left_out_words(cohort), UserWarning)
         for i, entry in enumerate(cohort.entries):
             record = cohort.load(i)
-            yield entry.key, record.inputs, record.spacing
+            yield _Found(entry.key, record.inputs, record.spacing)
     else:
         for name, path in image_files(address, columns):
             image, affine = read_image(path)
-            yield name, {predictor.input_name: image}, _spacing(affine)
+            yield _Found(name, {predictor.input_name: image}, _spacing(affine))
+
+
+def _surfaces(
+    predictor: Predictor, options: SurfaceOptions, address: str, columns: Mapping[str, str]
+) -> Iterator[_Found]:
+    from reticent.data import MESH_SUFFIXES, image_files, open_cohort
+    from reticent.data.surfaces import is_bundle, read_surface
+
+    preparation = options.preparation()
+    if address.startswith("surfaces:") or is_bundle(address):
+        cohort = open_cohort(address, surfaces=options, unit="record", strict=False, hashed=False)
+        found = ((entry.key, entry.locator.surface) for entry in cohort.entries)
+    else:
+        found = ((name, partial(read_surface, path)) for name, path in image_files(address, columns, MESH_SUFFIXES))
+    for name, read in found:
+        mesh = read()
+        yield _Found(name, {predictor.input_name: preparation.pack(mesh, name)}, None, mesh)
+
+
+def _said(predictor: Predictor, found: _Found) -> dict[str, float]:
+    """What the model says of a record, by name: numbers in their units, or probabilities."""
+    if predictor.task.kind == "regression":
+        return predictor.numbers(found.inputs, found.spacing)
+    return predictor.probabilities(found.inputs, found.spacing)
+
+
+def _explain(predictor: Predictor, found: _Found, path: Path) -> None:
+    from reticent.data.surfaces import write_ply
+
+    if found.mesh is None:
+        _write_explanation(predictor.explanation(found.inputs, found.spacing), found.name, path)
+        return
+    mesh, values = predictor.sensitivity(found.mesh, found.name)
+    write_ply(path.with_name(f"{path.name}.ply"), mesh, values)
 
 
 def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:

@@ -27,8 +27,9 @@ def command(
     cohort: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of class folders, manifest (CSV, Parquet), folder of DICOM files (dicom:FOLDER?rule=value), "
-            "MSD or nnU-Net folder, MedMNIST .npz or medmnist:NAME, phantom:chest, or a study.toml to repeat.",
+            help="Folder of class folders, manifest (CSV, Parquet) of images or meshes, folder of DICOM files "
+            "(dicom:FOLDER?rule=value), MSD or nnU-Net folder, MedMNIST .npz or medmnist:NAME, .npz of meshes, "
+            "surfaces:ADDRESS (masks as surfaces), phantom:chest, or a study.toml to repeat.",
             show_default=False,
         ),
     ] = None,
@@ -92,6 +93,13 @@ def command(
     label: Annotated[
         list[str] | None, Option(help="Label column; several for multi-label.", rich_help_panel=_COHORT)
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        Option(
+            help="Number to predict, with its possible range: NAME=LOW,HIGH in its unit; repeatable.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
     column: Annotated[
         list[str] | None, Option(help="Column of a manifest, as subject=patient_id.", rich_help_panel=_COHORT)
     ] = None,
@@ -112,13 +120,31 @@ def command(
         str | None,
         Option(help="Of CT: lung, bone, soft-tissue … or CENTRE,WIDTH; becomes 0 to 1.", rich_help_panel=_COHORT),
     ] = None,
+    faces: Annotated[int | None, Option(help="Of a surface, at most (2000).", rich_help_panel=_COHORT)] = None,
+    reference: Annotated[
+        str | None,
+        Option(
+            help="Public mesh, or ellipsoid:AxBxC: surfaces are registered to it, profiles compared with it.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
+    length: Annotated[
+        float | None,
+        Option(help="Size of surfaces in their files' unit (the reference's, or 1).", rich_help_panel=_COHORT),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        Option(help="Girths of surfaces: body, or AXIS:FROM-TO/CUTS as y:0.05-0.95/20.", rich_help_panel=_COHORT),
+    ] = None,
     download: Annotated[
         bool, Option("--download", help="Allow fetching a MedMNIST set.", rich_help_panel=_COHORT)
     ] = False,
     model: Annotated[
         str | None,
         Option(
-            help="default, smoothnet, resnet9, complex, monai:NAME or package.module:factory.", rich_help_panel=_MODEL
+            help="default, smoothnet, resnet9, complex, slices, mesh-sage, pointnet, ridge, monai:NAME or "
+            "package.module:factory.",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
     model_argument: Annotated[
@@ -172,6 +198,12 @@ def command(
     class_weights: Annotated[
         str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_TRAINING)
     ] = None,
+    loss: Annotated[
+        str | None, Option(help="Of numbers: squared (default) or shrinkage.", rich_help_panel=_TRAINING)
+    ] = None,
+    shrinkage: Annotated[
+        str | None, Option(help="Its slope and size in the targets' unit (10,0.2).", rich_help_panel=_TRAINING)
+    ] = None,
     memory_mb: Annotated[
         int | None, Option(help="Cap on per-image gradients (1024).", rich_help_panel=_TRAINING)
     ] = None,
@@ -185,9 +217,9 @@ def command(
     ] = False,
     resume: Annotated[Path | None, Option(help="Continue an interrupted run.", rich_help_panel=_JOB)] = None,
 ) -> None:
-    """Train a differentially private classifier or segmenter and leave a run folder with its evidence.
+    """Train a differentially private classifier, segmenter or predictor of numbers.
 
-    The noise is calibrated to the target before training; every patient (subject) is one unit of privacy.
+    It leaves a run folder with its evidence. The noise is calibrated to the target before training; every patient (subject) is one unit of privacy.
 
     Example: reticent train cohort/manifest.csv --epsilon 8 --delta 1e-4
     """
@@ -202,9 +234,8 @@ def command(
     with on_all_ranks():
         opened = _open(study, download, hashed=not dry_run)
     if opened.classes:
-        console.print(
-            f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
-        )
+        what = "Targets" if opened.task == "regression" else "Classes"
+        console.print(f"{what} (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False)
     if opened.left_out:
         console.print(left_out_words(opened), highlight=False, markup=False)
     if not dry_run:
@@ -240,19 +271,10 @@ def _study(
 
 
 def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
-    from reticent.data import open_cohort
+    from reticent.training import open_studied
 
-    options = study.cohort
     with progress() as advance:
-        return open_cohort(
-            options.uri,
-            columns=options.columns,
-            labels=options.labels,
-            unit=options.unit,
-            download=download,
-            hashed=hashed,
-            progress=advance,
-        )
+        return open_studied(study.cohort, download=download, hashed=hashed, progress=advance)
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:

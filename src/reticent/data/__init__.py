@@ -11,6 +11,7 @@ from reticent.data.open_cohort import open_cohort
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.splits import assign_splits
+from reticent.data.surfaces import MESH_SUFFIXES, SurfaceOptions, parse_profile
 from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "DecodedCache",
     "Entry",
     "LeftOut",
+    "MESH_SUFFIXES",
     "Preprocessing",
     "Record",
     "Role",
     "SplitSummary",
+    "SurfaceOptions",
     "Task",
     "WINDOWS",
     "absolute_address",
@@ -34,6 +37,7 @@ __all__ = [
     "manifest_name",
     "inspect_cohort",
     "open_cohort",
+    "parse_profile",
     "parse_window",
     "read_image",
     "read_pool",

@@ -9,7 +9,7 @@ import numpy as np
 from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
-Task = Literal["binary", "multi-class", "multi-label", "segmentation"]
+Task = Literal["binary", "multi-class", "multi-label", "segmentation", "regression"]
 DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation"})
 """Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
 
@@ -36,8 +36,9 @@ def canonical_split(name: str) -> str | None:
 class Record:
     """One decoded record: channel-first float32 inputs, integer or float32 targets, and attributes of the subject.
 
-    `inputs` maps a name to an array (C, H, W) or (C, D, H, W). `targets` is empty if the record is unlabelled, else
-    holds "label" (int64 scalar, or float32 (n_labels,) for multi-label) or "mask" (int64, the spatial shape).
+    `inputs` maps a name to an array (C, H, W) or (C, D, H, W), of a surface (C, n) (see `reticent.data.surfaces`).
+    `targets` is empty if the record is unlabelled, else holds "label" (int64 scalar, or float32 (n,) of several labels
+    or of a regression's targets) or "mask" (int64, the spatial shape).
     """
 
     subject: str
@@ -61,14 +62,15 @@ class LeftOut:
 class Entry:
     """What is known of a record without reading pixels.
 
-    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, or None (segmentation or
-    unlabelled); `split` is None where the split is still to be drawn; `locator` belongs to the cohort's reader.
+    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, a tuple of a regression's
+    targets, or None (segmentation or unlabelled); `split` is None where the split is still to be drawn; `locator`
+    belongs to the cohort's reader.
     """
 
     key: str
     subject: str | None
     split: str | None
-    label: int | tuple[int, ...] | None
+    label: int | tuple[float, ...] | None
     attributes: Mapping[str, str]
     locator: Any
 
@@ -99,8 +101,10 @@ class Reader(Protocol):
 class Cohort:
     """A set of records with their subjects, labels and given splits; pixels are read only by `load`.
 
-    `classes` names the classes, the labels of a multi-label task, or the mask labels with the background first;
-    `channels` gives the number of channels of each input; `ndim` is the number of spatial dimensions, 2 or 3.
+    `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, or the
+    targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go with them;
+    `channels` gives the number of channels of each input; `ndim` is the number of spatial dimensions, 2 or 3, of
+    surfaces 1.
     `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
     `subject_remedy` says where subjects come from.
     """
@@ -119,6 +123,7 @@ class Cohort:
     left_out: Sequence[LeftOut] = ()
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     subject_remedy: str = "name the column that tells patients apart"
+    ranges: tuple[tuple[float, float], ...] = ()
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Spatial shape of record `i`, from its header."""
@@ -157,9 +162,9 @@ class Cohort:
         return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)
 
     def labels(self, entries: Sequence[Entry]) -> np.ndarray:
-        """The labels of labelled entries: int64 (n,), of a multi-label task float32 (n, labels)."""
+        """The labels of labelled entries: int64 (n,), of several labels or targets float32 (n, labels)."""
         found = [entry.label for entry in entries]
-        if self.task == "multi-label":
+        if self.task in ("multi-label", "regression"):
             return np.asarray(found, np.float32).reshape(len(found), len(self.classes))
         return np.asarray(found, np.int64)
 

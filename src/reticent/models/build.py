@@ -11,6 +11,9 @@ from torch import nn
 
 from reticent.errors import InputError, first_line
 from reticent.models.complex_classifier import ComplexClassifier
+from reticent.models.linear_model import LinearModel
+from reticent.models.mesh_sage import MeshSage
+from reticent.models.point_net import PointNet
 from reticent.models.resnet9 import ResNet9
 from reticent.models.slice_classifier import SliceClassifier, slice_encoder
 from reticent.models.small_unet import SmallUNet
@@ -38,7 +41,8 @@ def build_model(
     """The network called `name`, freshly initialised.
 
     `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"`, `"resnet9"` and `"complex"` are
-    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"slices"` is a `SliceClassifier`; `"monai:NAME"` a class of
+    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"mesh-sage"` and `"pointnet"` are `MeshSage` (the default of
+    surfaces) and `PointNet`; `"ridge"` is a `LinearModel`; `"slices"` is a `SliceClassifier`; `"monai:NAME"` a class of
     `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
     with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
     `img_size`) that its signature names.
@@ -46,7 +50,7 @@ def build_model(
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
-    factory = _factory(name, output)
+    factory = _factory(name, output, spatial_dims)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
@@ -101,12 +105,15 @@ def slices(
 
 
 _DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet}
-_OWN = {"smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier, "slices": slices}
+_OWN = {
+    "smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier, "slices": slices, "mesh-sage": MeshSage,
+    "pointnet": PointNet, "ridge": LinearModel,
+}  # fmt: skip
 
 
-def _factory(name: str, output: Output) -> Any:
+def _factory(name: str, output: Output, spatial_dims: int) -> Any:
     if name == "default":
-        return _DEFAULTS[output]
+        return MeshSage if spatial_dims == 1 else _DEFAULTS[output]
     if name in _OWN:
         if output != "vector":
             raise InputError(f"model {name!r} classifies whole images; for masks say default or monai:NAME")

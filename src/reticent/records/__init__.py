@@ -11,6 +11,7 @@ from reticent.records.run_folder import RunFolder, RunState, default_run_path, n
 from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
+    RIDGE,
     CohortOptions,
     ModelOptions,
     PrivacyOptions,
@@ -24,6 +25,7 @@ from reticent.records.sweep import Configuration, Sweep, make_sweep
 __all__ = [
     "GAP_LEVEL",
     "LARGE_EPSILON",
+    "RIDGE",
     "SMALLEST_GROUP",
     "Budget",
     "CampaignState",

@@ -48,6 +48,8 @@ class RunState(BaseModel):
     inputs: dict[str, int]
     """Input names and their channels."""
     image_size: tuple[int, ...]
+    ranges: tuple[tuple[float, float], ...] = ()
+    """Declared range of each target of a regression."""
     session: str
     """Random id of the process that last worked on the run; it stands in the run's newest ledger entry."""
     noise_multiplier: float | None
@@ -68,8 +70,9 @@ class RunState(BaseModel):
     """Heads of the ledger's hash chain after this run's entries."""
 
     def network(self) -> dict[str, Any]:
-        """What the released weights need to be used: task, classes, inputs with their channels, image size."""
-        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"})
+        """What the released weights need to be used: task, classes, inputs with their channels, image size, ranges."""
+        needed = {"task", "classes", "inputs", "image_size", *(("ranges",) if self.ranges else ())}
+        return self.model_dump(mode="json", include=needed)
 
 
 @dataclass(frozen=True)

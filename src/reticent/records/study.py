@@ -15,9 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from reticent.errors import InputError
 
 STUDY_SCHEMA: Final = "reticent.study/1"
+RIDGE: Final = "ridge"
+"""The model that is no network: it is solved from second moments, which are released once."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Options(BaseModel):
@@ -33,6 +36,8 @@ class CohortOptions(_Options):
     """Names of a manifest's columns: role ("file", "subject", "mask", "split") to column."""
     labels: tuple[str, ...] = ()
     """Label columns of a manifest; several make a multi-label task."""
+    targets: dict[str, tuple[Finite, Finite]] = {}
+    """Numeric columns of a regression, each with the declared range of its values, in its unit."""
     image_size: tuple[Count, ...] | None = None
     """Spatial size in pixels that every image is resized to; None: chosen from the headers by a fixed rule."""
     normalise: Literal["auto", "standardise", "scale"] = "auto"
@@ -40,8 +45,17 @@ class CohortOptions(_Options):
     grey: bool = False
     spacing: tuple[Positive, ...] | None = None
     """Declared pixel or voxel size in mm (one number, or one for each axis); images are then cut or padded to size."""
-    window: tuple[Annotated[float, Field(allow_inf_nan=False)], Positive] | None = None
+    window: tuple[Finite, Positive] | None = None
     """Declared centre and width of the stored values that become 0 to 1."""
+
+    faces: Annotated[int, Field(ge=100, le=100_000)] | None = None
+    """Of a surface, at most; None: 2,000."""
+    reference: str | None = None
+    """Public mesh that surfaces are registered to, or profiles compared with: a file, or ellipsoid:AxBxC."""
+    length: Positive | None = None
+    """Declared size that coordinates of surfaces are divided by, in the unit of the files."""
+    profile: str | None = None
+    """Where girth profiles are cut: AXIS:FROM-TO/CUTS and perhaps :MEASURE+MEASURE (`reticent.data.parse_profile`)."""
 
     @model_validator(mode="after")
     def _whole_geometry(self) -> Self:
@@ -153,7 +167,8 @@ class ModelOptions(_Options):
     """The network and its first weights."""
 
     name: str = "default"
-    """"default", "smoothnet", "resnet9", "complex", "monai:NAME" or "package.module:factory"."""
+    """"default", "smoothnet", "resnet9", "complex", "mesh-sage", "pointnet", "ridge", "monai:NAME" or
+    "package.module:factory"."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the network."""
     scale_norm: bool = False
@@ -210,6 +225,10 @@ class TrainingOptions(_Options):
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
     memory_mb: Count = 1024
     twin: bool = False
+    loss: Literal["squared", "shrinkage"] = "squared"
+    """Of a regression (`reticent.training.tasks.Regression`)."""
+    shrinkage: tuple[Positive, Positive] | None = None
+    """Slope and size of the errors that the shrinkage loss begins to count, in the targets' unit; None: 10 and 0.2."""
 
     @model_validator(mode="before")
     @classmethod
@@ -229,17 +248,20 @@ class TrainingOptions(_Options):
         given = [f"--{name.replace('_', '-')}" for name, usual in sampling.items() if getattr(self, name) != usual]
         if self.optimiser != "langevin" and given:
             raise ValueError(f"{given[0]} is for --optimiser langevin: say both, or leave it out")
+        if self.loss != "shrinkage" and self.shrinkage is not None:
+            raise ValueError("--shrinkage is for --loss shrinkage: say both, or leave it out")
         if self.views > 1 and self.augment == "none":
             raise ValueError(f"--views {self.views} without augmentation would be the same image: leave --views out")
         return self
 
 
 _LATER = {
-    "cohort": ("spacing", "window"),
+    "cohort": ("spacing", "window", "targets", "faces", "reference", "length", "profile"),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (
-        "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
+        "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping", "loss",
+        "shrinkage",
     ),
 }  # fmt: skip
 """Options that came after the first ledgers: a digest is without those that are left at their defaults."""
@@ -261,6 +283,47 @@ class Study(_Options):
         if isinstance(values, dict) and _section(values, "privacy").get("private_activations"):
             return {**values, "training": {"augment": "none", **_section(values, "training")}}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ridge_defaults(cls, values: Any) -> Any:
+        """A ridge regression is one release of all training subjects, of their own records as they are."""
+        if isinstance(values, dict) and _name_of(values) == RIDGE:
+            once = {"sampling_rate": 1.0, "steps": 1}
+            plain = {"augment": "none", "ema_decay": 0.0}
+            return {
+                **values,
+                "privacy": {**once, **_section(values, "privacy")},
+                "training": {**plain, **_section(values, "training")},
+            }
+        return values
+
+    @model_validator(mode="after")
+    def _ridge_fits(self) -> Self:
+        privacy, model, training = self.privacy, self.model, self.training
+        if model.name != RIDGE:
+            return self
+        usual = TrainingOptions()
+        for option, given in (
+            ("--steps or --sampling-rate", privacy.steps != 1 or privacy.sampling_rate != 1),
+            ("--epochs", privacy.epochs is not None),
+            ("--noise banded", privacy.noise == "banded"),
+            ("--private-activations", privacy.private_activations),
+            ("--init-from", model.init_from is not None),
+            ("--scale-norm or --standardise-weights", model.scale_norm or model.standardise_weights),
+            ("--optimiser or --learning-rate", (training.optimiser, training.learning_rate) != ("nadam", 1e-2)),
+            ("--schedule or --ema-decay", training.schedule != usual.schedule or training.ema_decay != 0),
+            ("--augment light", training.augment != "none"),
+            ("--bias-aware", training.bias_aware > 0),
+            ("--clipping", training.clipping != "flat"),
+            ("--loss shrinkage", training.loss != "squared"),
+            ("--class-weights", training.class_weights != "none"),
+        ):
+            if given:
+                raise ValueError(
+                    f"--model ridge is solved in one step, from sums that get noise once: leave out {option}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _private_activations_fit(self) -> Self:
@@ -325,11 +388,18 @@ class Study(_Options):
     def public_part(self) -> dict[str, Any]:
         """What may leave with the model: no path, no location of the cohort, no column of its table."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        for name in ("uri", "columns", "labels"):
+        for name in ("uri", "columns", "labels", "targets"):
             data["cohort"].pop(name, None)
+        if "reference" in data["cohort"]:
+            data["cohort"]["reference"] = Path(data["cohort"]["reference"]).name  # of an ellipsoid, all of it
         if "init_from" in data["model"]:
             data["model"]["init_from"] = Path(data["model"]["init_from"]).name
         return data
+
+
+def _name_of(values: Mapping[str, Any]) -> Any:
+    model = values.get("model")
+    return model.name if isinstance(model, ModelOptions) else _section(values, "model").get("name")
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
 from reticent.training.network import new_model, new_network
+from reticent.training.opening import open_studied
 from reticent.training.plan import Plan, make_plan
 from reticent.training.prediction import forward, predict
 from reticent.training.predictor import Predictor, released_model
@@ -30,7 +31,16 @@ from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
 from reticent.training.sweep import run_sweep, summary
-from reticent.training.tasks import Classification, ProbabilityTask, Segmentation, Task, make_task, segment
+from reticent.training.tasks import (
+    Classification,
+    ProbabilityTask,
+    Regression,
+    Segmentation,
+    Task,
+    make_task,
+    segment,
+    shrinkage_loss,
+)
 from reticent.training.train import check_study, resume_training, train
 
 __all__ = [
@@ -53,11 +63,13 @@ __all__ = [
     "Step",
     "ProbabilityTask",
     "Classification",
+    "Regression",
     "Segmentation",
     "Task",
     "forward",
     "make_task",
     "segment",
+    "shrinkage_loss",
     "at_temperature",
     "bound_records",
     "bounded_gradients",
@@ -77,6 +89,7 @@ __all__ = [
     "make_plan",
     "new_model",
     "new_network",
+    "open_studied",
     "outer_names",
     "public_gradients",
     "predict",

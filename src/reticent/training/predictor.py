@@ -8,15 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import Record
+from reticent.data import Record, SurfaceOptions
+from reticent.data.surfaces import Mesh
 from reticent.errors import InputError
 from reticent.models import SliceClassifier, hirescam
 from reticent.records import RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
+from reticent.training.opening import surface_options
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
-from reticent.training.tasks import ProbabilityTask, make_task, segment
+from reticent.training.tasks import ProbabilityTask, Regression, make_task, segment
+from reticent.training.vertex_sensitivity import vertex_sensitivity
 from reticent.training.weights import load_released
 
 
@@ -28,7 +31,7 @@ def released_model(run: RunFolder) -> nn.Module:
     """
     study, state = run.study(), run.state()
     bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
-    task = make_task(state)
+    task = make_task(state, study.training)
     network = new_model(bare, task, state.inputs, state.image_size)
     return load_released(study, network, run.weights, task)
 
@@ -42,11 +45,16 @@ class Predictor:
 
     def __init__(self, run: RunFolder) -> None:
         study, state = run.study(), run.state()
-        self.task = make_task(state)
-        self._channels = state.inputs
+        self.task = make_task(state, study.training)
+        self._channels, self._study, self._image_size = state.inputs, study, state.image_size
         channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
         self._preprocessing = preprocessing_of(study, state.image_size, channels)
         self._model = released_model(run)
+
+    @property
+    def surfaces(self) -> SurfaceOptions | None:
+        """How the surfaces that the network reads are prepared; None if it reads images."""
+        return surface_options(self._study.cohort) if len(self._image_size) == 1 else None
 
     @property
     def input_name(self) -> str:
@@ -77,6 +85,24 @@ class Predictor:
             entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
         return named | {"entropy": float(entropy), "mutual_information": float(information)}
 
+    def numbers(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> dict[str, float]:
+        """The targets of a regression for one record with inputs (C, ...), by name, in their units."""
+        assert isinstance(self.task, Regression)
+        values = self.task.physical(predict(self._model, self._prepared(inputs, spacing)).double())
+        return dict(zip(self.task.classes, values[0].tolist(), strict=True))
+
+    def sensitivity(self, mesh: Mesh, name: str) -> tuple[Mesh, dict[str, np.ndarray]]:
+        """The decimated mesh, and of each target its `vertex_sensitivity` there.
+
+        Raises:
+            InputError: the network reads no graph of a surface.
+        """
+        options = self.surfaces
+        if options is None or options.profile is not None:
+            raise InputError("only networks on surfaces say what each vertex gave: leave --explain out")
+        assert isinstance(self.task, Regression)
+        return vertex_sensitivity(self._model, self.task, options.preparation(), mesh, name)
+
     def mask(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> np.ndarray:
         """Label of every pixel or voxel of one record, on its own grid."""
         shape = next(iter(inputs.values())).shape[1:]
@@ -96,7 +122,8 @@ class Predictor:
             )
         if not isinstance(self._model, SliceClassifier):
             raise InputError(
-                "only networks on slices say what each gave: train with --model slices, or leave --explain out"
+                "only networks on slices and surfaces say what each part gave: train with --model slices, or leave "
+                "--explain out"
             )
         (volume,) = self._prepared(inputs, spacing).values()
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Preprocessing, assign_splits
 from reticent.errors import InputError
-from reticent.records import Study
+from reticent.records import RIDGE, CohortOptions, Study
 from reticent.training.tasks import make_task
 
 Progress = Callable[[str, int, int], None]
@@ -26,11 +26,12 @@ class PreparedCohort:
     """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
 
     def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
-        """Raises InputError if the study's class weights do not fit the cohort."""
+        """Raises InputError if the study's class weights, or its options about images or surfaces, do not fit."""
         _check_class_weights(study.training.class_weights, cohort)
         self.cohort, self.study = cohort, study
         self.splits = assign_splits(cohort, split_key)
-        self.task = make_task(cohort)
+        _check_surface_options(study, cohort)
+        self.task = make_task(cohort, study.training)
         self._cache: DecodedCache | None = None
 
     def subjects(self, split: str) -> Mapping[str, list[int]]:
@@ -68,6 +69,8 @@ class PreparedCohort:
     def image_size(self) -> tuple[int, ...]:
         """The declared size; else the size that all headers share if it is small; else a constant."""
         cohort, declared = self.cohort, self.study.cohort.image_size
+        if cohort.ndim == 1:
+            return cohort.shape(0)
         if declared is not None:
             if len(declared) == 1:
                 return declared * cohort.ndim
@@ -132,7 +135,30 @@ class PreparedCohort:
 def preprocessing_of(study: Study, image_size: tuple[int, ...], channels: int | None = None) -> Preprocessing:
     """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
     options = study.cohort
+    if len(image_size) == 1:
+        return Preprocessing(normalise="none")
     return Preprocessing(image_size, options.normalise, channels, options.grey, options.spacing, options.window)
+
+
+def _check_surface_options(study: Study, cohort: Cohort) -> None:
+    options, usual = study.cohort, CohortOptions(uri="")
+    images = ("image_size", "normalise", "grey", "spacing", "window")
+    surfaces = ("faces", "reference", "length", "profile")
+    is_surface = cohort.ndim == 1
+    for name in images if is_surface else surfaces:
+        if getattr(options, name) != getattr(usual, name):
+            kind, others = ("surfaces", "images") if is_surface else ("images", "surfaces")
+            raise InputError(f"--{name.replace('_', '-')} is about {others}, and {cohort.uri} has {kind}: leave it out")
+    graphs = options.profile is None
+    for name in () if graphs else ("faces", "length"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} is about graphs of surfaces; --profile measures them as they are: leave it out")
+    if is_surface and (study.model.name == RIDGE) == graphs:
+        raise InputError(
+            "--model ridge on surfaces needs the numbers of a --profile: body, or AXIS:FROM-TO/CUTS"
+            if graphs
+            else "--profile makes numbers of a surface, for --model ridge; say it, or leave out --profile"
+        )
 
 
 def _check_class_weights(declared: tuple[float, ...] | str, cohort: Cohort) -> None:

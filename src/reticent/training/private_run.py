@@ -164,6 +164,7 @@ class PrivateRun:
                     classes=cohort.classes,
                     inputs=data.channels,
                     image_size=data.image_size,
+                    ranges=cohort.ranges,
                     session=session,
                     noise_multiplier=plan.noise_multiplier,
                     count_noise_multiplier=plan.count_noise_multiplier,

@@ -19,9 +19,10 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from reticent.data import Cohort, open_cohort
+from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.records import CohortOptions, RunFolder, Study, Sweep, make_study, write_file, write_json
+from reticent.training.opening import open_studied
 from reticent.training.plan import make_plan
 from reticent.training.train import check_study, resume_training, train
 
@@ -204,4 +205,4 @@ def _cohort(study: Study) -> Cohort:
 def _opened(options: str) -> Cohort:
     """Opened once by each process."""
     chosen = CohortOptions.model_validate_json(options)
-    return open_cohort(chosen.uri, columns=chosen.columns, labels=chosen.labels, unit=chosen.unit)
+    return open_studied(chosen)

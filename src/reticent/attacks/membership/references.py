@@ -22,11 +22,11 @@ from reticent.accounting import Unbounded
 from reticent.attacks.loaded_run import LoadedRun, fresh_seed
 from reticent.attacks.membership.signals import Signals, record_signals
 from reticent.attacks.options import AttackOptions
-from reticent.data import Cohort, open_cohort
+from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import CohortOptions, RunFolder, make_study, read_json, write_file, write_json
-from reticent.training import Plan, PreparedCohort, make_task, released_model, resume_training, train
+from reticent.training import Plan, PreparedCohort, make_task, open_studied, released_model, resume_training, train
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _make(job: _Job, cache: Path) -> str | None:
         state = folder.state()
         data = PreparedCohort(half, study, b"splits are given")
         data.decode(cache, _quiet, build=False)
-        found = record_signals(released_model(folder), data, make_task(state), job.records)
+        found = record_signals(released_model(folder), data, make_task(state, study.training), job.records)
     except InputError as error:
         return f"model {job.number}: {error}"
     write_file(job.made, lambda aside: _save(aside, found))
@@ -176,4 +176,4 @@ def _quiet(stage: str, done: int, total: int) -> None:
 def _opened(options: str) -> Cohort:
     """Opened once by each process."""
     chosen = CohortOptions.model_validate_json(options)
-    return open_cohort(chosen.uri, columns=chosen.columns, labels=chosen.labels, unit=chosen.unit)
+    return open_studied(chosen)

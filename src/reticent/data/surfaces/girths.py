@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +12,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 
 from reticent.data.surfaces.mesh import Mesh, mesh_volume
+from reticent.errors import InputError
 
 _BODY_LEVELS = tuple(np.linspace(0.46, 0.80, 18).tolist())
+_MEASURES = {"perimeter", "width", "depth", "area"}
 _SHIFT = 1e-7
 """Cuts are moved off the vertices by this share of the extent: a cut through a vertex has no clean loop."""
 
@@ -36,6 +39,32 @@ class Profile:
         return (*cuts, "height", "volume")
 
 
+def parse_profile(text: str) -> Profile:
+    """The profile that a text names: "body", or AXIS:FROM-TO/CUTS and perhaps :MEASURE+MEASURE, as y:0.05-0.95/20:area.
+
+    Raises InputError for another form.
+    """
+    if text == "body":
+        return Profile()
+    form = re.fullmatch(r"([xyz]):([\d.]+)-([\d.]+)/(\d+)(?::([a-z+]+))?", text)
+    try:
+        if form is None:
+            raise ValueError
+        axis, low, high, cuts, measured = form.groups()
+        levels, measures = (
+            np.linspace(float(low), float(high), int(cuts)).tolist(),
+            tuple((measured or "area").split("+")),
+        )
+        if not 0 <= float(low) <= float(high) <= 1 or not levels or not set(measures) <= _MEASURES:
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"--profile {text!r}: say body, or AXIS:FROM-TO/CUTS as y:0.05-0.95/20, with shares of the extent from 0 to 1,"
+            f" and perhaps :MEASURE+MEASURE of {', '.join(sorted(_MEASURES))}"
+        ) from None
+    return Profile(tuple(levels), "xyz".index(axis), measures)
+
+
 def girth_profile(mesh: Mesh, profile: Profile | None = None) -> np.ndarray:
     """Measures of every cut, level by level, then the extent along the axis and the volume, float64.
 
@@ -45,9 +74,7 @@ def girth_profile(mesh: Mesh, profile: Profile | None = None) -> np.ndarray:
     profile = profile or Profile()
     along = mesh.vertices[:, profile.axis]
     low, height = along.min(), np.ptp(along)
-    rows = [
-        _cut(mesh, profile.axis, low + (level + _SHIFT) * height, profile.measures) for level in profile.levels
-    ]
+    rows = [_cut(mesh, profile.axis, low + (level + _SHIFT) * height, profile.measures) for level in profile.levels]
     return np.array([*(value for row in rows for value in row), height, mesh_volume(mesh)])
 
 

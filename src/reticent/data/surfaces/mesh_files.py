@@ -12,8 +12,7 @@ from reticent.errors import InputError, first_line
 
 _TRIMESH_SUFFIXES = (".ply", ".obj", ".stl", ".off")
 _VTK_SUFFIXES = (".vtk", ".vtp")
-MESH_SUFFIXES = (*_TRIMESH_SUFFIXES, *_VTK_SUFFIXES)
-"""NPZ is not among them: `.npz` may be other things, and a folder of images is not searched for it."""
+MESH_SUFFIXES = (*_TRIMESH_SUFFIXES, *_VTK_SUFFIXES, ".npz")
 
 
 def is_mesh(path: Path) -> bool:
@@ -38,9 +37,11 @@ def read_surface(path: Path) -> Mesh:
     except InputError:
         raise
     except Exception as error:  # whatever a parser may raise on a broken file
-        raise InputError(f"{path}: not a readable mesh ({first_line(error)}); replace the file or leave it out") from error
+        raise InputError(
+            f"{path}: not a readable mesh ({first_line(error)}); replace the file or leave it out"
+        ) from error
     mesh = Mesh(np.asarray(vertices, np.float64).reshape(-1, 3), np.asarray(faces, np.int64).reshape(-1, 3))
-    broken = not np.isfinite(mesh.vertices).all() or mesh.faces.size and mesh.faces.max() >= len(mesh.vertices)
+    broken = not np.isfinite(mesh.vertices).all() or mesh.faces.max(initial=-1) >= len(mesh.vertices)
     return as_surface(mesh if broken else merged(mesh), str(path))
 
 
@@ -49,10 +50,12 @@ def write_ply(path: Path, mesh: Mesh, values: dict[str, np.ndarray]) -> None:
 
     Raises InputError if it cannot be saved.
     """
+    from trimesh.exchange.ply import export_ply
+
     made = mesh.to_trimesh()
     made.vertex_attributes.update({name: np.asarray(value, np.float32) for name, value in values.items()})
     try:
-        path.write_bytes(made.export(file_type="ply", vertex_normal=False))
+        path.write_bytes(export_ply(made, vertex_normal=False))
     except OSError as error:
         path.unlink(missing_ok=True)
         raise InputError(f"{path}: could not be saved ({error.strerror}); make room or choose another --out") from error
@@ -80,7 +83,7 @@ def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise FileNotFoundError(f"no file {path}")
     reader = vtkGenericDataObjectReader() if path.suffix.lower() == ".vtk" else vtkXMLPolyDataReader()
     said: list[str] = []
-    reader.AddObserver("ErrorEvent", lambda *_: said.append("VTK refuses it"))
+    reader.AddObserver("ErrorEvent", lambda *_: said.append("VTK refuses it"))  # type: ignore[arg-type]  # takes names too
     reader.SetFileName(str(path))
     surface, triangles = vtkGeometryFilter(), vtkTriangleFilter()
     surface.SetInputConnection(reader.GetOutputPort())

@@ -11,6 +11,8 @@ from reticent.data.surfaces.mesh import Mesh, as_surface, merged
 from reticent.errors import InputError
 
 _TAUBIN_ROUNDS = 10
+_AGGRESSION = 7.0
+"""How fast the error allowed to a collapse grows (1 to 10); with less, a few thousand faces stay as they are."""
 
 
 def mask_to_mesh(
@@ -47,20 +49,24 @@ def mask_to_mesh(
 def decimate(mesh: Mesh, faces: int, name: str = "the mesh") -> Mesh:
     """The surface with at most `faces` faces by collapsing the edges of least quadric error (Garland & Heckbert 1997).
 
-    A mesh that has no more is returned as it is. Raises InputError naming `name` if no closed surface is left.
+    A mesh that has no more is returned as it is. Raises InputError naming `name` if it cannot be brought to so few, or
+    no closed surface is left.
     """
     if len(mesh.faces) <= faces:
         return mesh
     from fast_simplification import simplify
 
-    for wanted in (faces, faces - 2, faces - 8):  # a few collapses stop one face short of what is asked for
-        vertices, kept = simplify(
-            mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=wanted, agg=3
+    low, size = mesh.vertices.min(0), np.ptp(mesh.vertices, axis=0).max()
+    within = ((mesh.vertices - low) / size).astype(np.float32)  # its thresholds are of this unit
+    vertices, kept = simplify(within, mesh.faces.astype(np.int32), target_count=faces, agg=_AGGRESSION)
+    smaller = Mesh(low + size * vertices.astype(np.float64), kept.astype(np.int64))
+    smaller = as_surface(smaller, f"{name}, with {len(kept)} faces")
+    if len(smaller.faces) > faces:
+        raise InputError(
+            f"{name}: is left with {len(smaller.faces)} faces where {faces} are asked for; choose a larger number of "
+            "--faces"
         )
-        smaller = as_surface(Mesh(vertices.astype(np.float64), kept.astype(np.int64)), f"{name} with {faces} faces")
-        if len(smaller.faces) <= faces:
-            return smaller
-    raise InputError(f"{name}: cannot be brought to {faces} faces; choose a larger number of --faces")
+    return smaller
 
 
 def _taubin(mesh: Mesh) -> Mesh:

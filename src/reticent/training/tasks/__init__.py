@@ -1,12 +1,22 @@
 """Tasks: what a network is asked for. A new kind of task is a file here and a row in the table."""
 
 from reticent.data import Cohort
-from reticent.records import RunState
+from reticent.records import RunState, TrainingOptions
 from reticent.training.tasks.classification import Classification
+from reticent.training.tasks.regression import SHRINKAGE, Regression, shrinkage_loss
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
 
-__all__ = ["Classification", "ProbabilityTask", "Segmentation", "Task", "make_task", "segment"]
+__all__ = [
+    "Classification",
+    "ProbabilityTask",
+    "Regression",
+    "Segmentation",
+    "Task",
+    "make_task",
+    "segment",
+    "shrinkage_loss",
+]
 
 _KINDS: dict[str, type[Task]] = {
     "binary": Classification,
@@ -16,6 +26,10 @@ _KINDS: dict[str, type[Task]] = {
 }
 
 
-def make_task(of: Cohort | RunState) -> Task:
-    """The task of a cohort or of a run."""
+def make_task(of: Cohort | RunState, training: TrainingOptions | None = None) -> Task:
+    """The task of a cohort or of a run, with the loss that is declared for it."""
+    if of.task == "regression":
+        shrinks = training is not None and training.loss == "shrinkage"
+        declared = (training.shrinkage if training is not None else None) or SHRINKAGE
+        return Regression(of.task, of.classes, of.ranges, declared if shrinks else None)
     return _KINDS[of.task](of.task, of.classes)
