@@ -219,7 +219,8 @@ def command(
 ) -> None:
     """Train a differentially private classifier, segmenter or predictor of numbers.
 
-    It leaves a run folder with its evidence. The noise is calibrated to the target before training; every patient (subject) is one unit of privacy.
+    It leaves a run folder with its evidence. The noise is calibrated to the target before training; every patient
+    (subject) is one unit of privacy.
 
     Example: reticent train cohort/manifest.csv --epsilon 8 --delta 1e-4
     """

@@ -59,7 +59,7 @@ def parse_profile(text: str) -> Profile:
             raise ValueError
     except ValueError:
         raise InputError(
-            f"--profile {text!r}: say body, or AXIS:FROM-TO/CUTS as y:0.05-0.95/20, with shares of the extent from 0 to 1,"
+            f"--profile {text!r}: say body, or AXIS:FROM-TO/CUTS as y:0.05-0.95/20, shares of the extent from 0 to 1,"
             f" and perhaps :MEASURE+MEASURE of {', '.join(sorted(_MEASURES))}"
         ) from None
     return Profile(tuple(levels), "xyz".index(axis), measures)
