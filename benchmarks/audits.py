@@ -35,19 +35,34 @@ OVER_FITTED: dict[str, Any] = {
     "model": {"arguments": {"width": 8}},
     "training": {"optimiser": "adam", "learning_rate": 0.003, "augment": "none", "ema_decay": 0.0},
 }
+BY_HEART: dict[str, Any] = {
+    "privacy": {"non_private": True, "sampling_rate": 0.5, "steps": 300},
+    "model": {"arguments": {"width": 16}},
+    "training": OVER_FITTED["training"],
+}
 PRIVATE: dict[str, Any] = {"privacy": {"epsilon": 8.0, "delta": 1e-4}}
 
 
-def mislabelled(archive: Path, work: Path, share: float) -> Path:
-    """A copy in which so many labels, drawn at random, are the other one: what can be learnt by heart alone."""
+def mislabelled(archive: Path, work: Path, share: float, records: int | None = None) -> Path:
+    """A copy, perhaps of the first records alone, in which so many labels, drawn at random, are the other one.
+
+    They can be learnt by heart alone.
+    """
     rng = np.random.default_rng(0)
     with np.load(archive) as stored:
         arrays = dict(stored)
+    if records is not None:
+        arrays = {
+            f"{split}_{kind}": arrays[f"train_{kind}"][rows]
+            for kind in ("images", "labels")
+            for split, rows in (("train", slice(records // 5, records)), ("test", slice(records // 5)))
+        }
     for name in arrays:
         if name.endswith("labels"):
             arrays[name] = np.where(rng.random(arrays[name].shape) < share, 1 - arrays[name], arrays[name])
-    np.savez(work / "mislabelled.npz", **arrays)
-    return work / "mislabelled.npz"
+    path = work / f"{archive.stem}-mislabelled.npz"
+    np.savez(path, **arrays)
+    return path
 
 
 def trained(archive: Path, work: Path, name: str, options: dict[str, Any]) -> RunFolder:
@@ -87,10 +102,10 @@ def rotated(references: References, count: int) -> dict[str, dict[str, float]]:
     }  # fmt: skip
 
 
-def over_fitted(archive: Path, work: Path) -> dict[str, Any]:
+def over_fitted(archive: Path, work: Path, options: dict[str, Any] = OVER_FITTED) -> dict[str, Any]:
     """Attacks on classifiers without privacy."""
     began = time.process_time()
-    with LoadedRun(trained(archive, work, f"over-fitted-{archive.stem}", OVER_FITTED)) as run:
+    with LoadedRun(trained(archive, work, f"over-fitted-{archive.stem}", options)) as run:
         seconds = time.process_time() - began
         references = reference_models(run, list(range(len(run.data.splits))), MODELS, AttackOptions(seed=1))
     phi, inside = references.signals.phi, references.inside
@@ -119,16 +134,20 @@ def private(archive: Path, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write."""
-    data, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+    data, out, only = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), sys.argv[3:]
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        archive, results = data / "medmnist" / "breastmnist.npz", dict[str, Any]()
+        archive, chests = data / "medmnist" / "breastmnist.npz", data / "medmnist" / "pneumoniamnist.npz"
+        results: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
         for name, part in (
             ("over_fitted", lambda: over_fitted(archive, work)),
             ("over_fitted_mislabelled", lambda: over_fitted(mislabelled(archive, work, 0.1), work)),
+            ("by_heart", lambda: over_fitted(mislabelled(chests, work, 0.1, 1000), work, BY_HEART)),
             ("private", lambda: private(archive, work)),
         ):
+            if only and name not in only:
+                continue
             results[name] = part()
             out.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -2,6 +2,7 @@ import csv
 import json
 from pathlib import Path
 
+import highdicom
 import nibabel
 import numpy as np
 import pytest
@@ -106,4 +107,45 @@ def test_masks_of_a_declared_spacing_are_written_on_the_grid_of_each_input(retic
     # 12 rows of 2 mm are 12 of 2 mm, of which 8 fit; what was cut off is background.
     assert not np.asarray(mask.dataobj)[:, [0, 1, 10, 11]].any()
     ended = reticent("train", manifest, *small, "--noise-multiplier", "1", "--spacing", "2")
-    assert (ended.code, "--spacing cuts or pads images to --image-size: say both" in ended.err) == (2, True)
+    assert (ended.code, "--spacing cuts or pads images to --image-size, or goes with --patch-size" in ended.err) == (
+        2,
+        True,
+    )
+
+
+def test_masks_and_probabilities_of_dicom_are_written_as_dicom(reticent, hospital, small, tmp_path):
+    root = hospital.split(":", 1)[1].split("?")[0]
+    rows = ["PatientID,mask,split"]
+    for patient in range(10):
+        organ = np.zeros((8, 8, 5), np.uint8)
+        organ[2:6, 2:6, 1:4] = 1
+        affine = np.diag([-0.5, -0.75, 2.5, 1])
+        affine[:3, 3] = 10, 20, 30
+        nibabel.save(nibabel.Nifti1Image(organ, affine), tmp_path / f"m{patient}.nii.gz")
+        rows.append(f"P{patient:03d},{tmp_path / f'm{patient}.nii.gz'},{'test' if patient > 7 else 'train'}")
+    (tmp_path / "masks.csv").write_text("\n".join(rows) + "\n")
+    options = [*small, "--noise-multiplier", "1", "--window", "0,4000", "--patch-size", "4x4x4"]
+    ended = reticent("train", f"dicom:{root}?labels={tmp_path / 'masks.csv'}", *options, "--out", "segmenter")
+    assert ended.code == 0, ended.err
+    ended = reticent("predict", "segmenter", f"dicom:{root}?labels=none&slices=5", "--out", "seg")
+    assert ended.code == 0, ended.err
+    seg = highdicom.seg.segread(Path("seg") / f"{uid(3, 1, 1)}.dcm")
+    assert (seg.PatientID, seg.SegmentSequence[0].SegmentLabel) == ("P003", "foreground")
+    assert (Path("seg") / f"{uid(3, 1, 1)}.dcm").stat().st_mode & 0o077 == 0
+    assert (
+        "exists already" in reticent("predict", "segmenter", f"dicom:{root}?labels=none&slices=5", "--out", "seg").err
+    )
+
+    ended = reticent("train", hospital, *small, "--noise-multiplier", "1", "--image-size", "8", "--out", "classifier")
+    assert ended.code == 0, ended.err
+    ended = reticent("predict", "classifier", f"dicom:{root}?labels=none&slices=5", "--sr", "reports", "--out", "p.csv")
+    assert ended.code == 0, ended.err
+    with open("p.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    report = highdicom.sr.srread(Path("reports") / "0001.dcm")
+    (group,) = report.content.get_image_measurement_groups()
+    told = {m.name.meaning: m.value for m in group.get_measurements()}
+    assert told == pytest.approx({name: float(rows[0][name]) for name in told}, abs=1e-5)
+    ended = reticent("predict", "classifier", tmp_path / "m0.nii.gz", "--sr", "more")
+    assert (ended.code, "--sr writes DICOM for DICOM records" in ended.err) == (2, True)
+    assert not Path("more").exists()

@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from reticent.records import RunFolder
+
 PRIVACY = ["--noise-multiplier", "1", "--steps", "3", "--sampling-rate", "0.4", "--delta", "0.01"]
 SLICES = ["--model", "slices", "--model-argument", "features=16", "--model-argument", "encoder_arguments={width=8}"]
 
@@ -69,3 +71,22 @@ def test_several_networks_do_not_explain_their_slices_as_one(reticent, volumes):
     ended = reticent("predict", "run", volumes.parent / "v12.nii.gz", "--explain", "why")
     assert ended.code == 2
     assert "several networks" in ended.err
+
+
+def test_the_report_shows_held_out_patients_and_how_far_explanations_agree_with_drawn_masks(reticent, volumes):
+    organ = np.zeros((12, 10, 8), np.uint8)
+    organ[4, 2:8, 2:6] = 1
+    rows = volumes.read_text().splitlines()
+    for patient in range(16):
+        nibabel.save(nibabel.Nifti1Image(organ, np.eye(4)), volumes.parent / f"m{patient}.nii.gz")
+    rows = [f"{row},{'mask' if k == 0 else f'm{k - 1}.nii.gz'}" for k, row in enumerate(rows)]
+    volumes.write_text("\n".join(rows) + "\n")
+    ended = reticent("train", volumes, "--label", "label", *SLICES, *PRIVACY, "--image-size", "12x10x8", "--out", "run")
+    assert ended.code == 0, ended.err
+    kept = RunFolder.open(Path("run")).explanations()
+    assert [found.truth for found in kept] == ["ill", "well"]
+    assert all(found.agreement["mask"] == pytest.approx(organ.mean()) for found in kept)
+    report = Path("run/report.html").read_text()
+    assert "What the slices gave to predictions" in report
+    assert "lies inside the drawn mask, which fills 2%" in report
+    assert report.count("data:image/png") == 2

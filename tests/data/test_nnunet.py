@@ -100,3 +100,29 @@ def test_masks_that_are_pictures_keep_their_label_numbers(tmp_path):
     labels = {"background": 0, "liver": 1, "tumour": 2}
     (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": labels}))
     np.testing.assert_array_equal(open_cohort(str(tmp_path), strict=False).load(0).targets["mask"], stored)
+
+
+def test_a_table_says_which_cases_are_of_one_patient(write):
+    root = write()
+    assumed = open_cohort(str(root))
+    assert "taken for another patient" in assumed.subjects_assumed
+    (root / "subjects.csv").write_text("case,subject\na.1,Ann\nb_2,Ann\nc,Bob\n")
+    told = open_cohort(str(root))
+    assert [entry.subject for entry in told.entries] == ["Ann", "Ann", "Bob"]
+    assert told.subjects_assumed is None
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("case,patient\na.1,Ann\n", "no column subject"),
+        ("case,subject\na.1,Ann\nb_2,Ann\n", "no row for case c"),
+        ("case,subject\na.1,Ann\na.1,Bob\n", "row 3: case a.1 is listed already"),
+        ("case,subject\na.1,\n", "row 2: the subject is empty"),
+    ],
+)
+def test_wrong_tables_of_cases_are_told_with_their_row(write, table, message):
+    root = write()
+    (root / "subjects.csv").write_text(table)
+    with pytest.raises(InputError, match=message):
+        open_cohort(str(root))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reticent.data import Preprocessing, Record, parse_window
-from reticent.data.preprocess import resize_image
+from reticent.data.preprocess import resize_image, resize_mask
 from reticent.errors import InputError
 
 PIXELS = hnp.arrays(
@@ -114,7 +114,8 @@ def test_a_declared_spacing_keeps_sizes_in_mm_and_cuts_or_pads_around_the_centre
         assert prepared.shape == out.inputs["image"].shape[1:] == size
         assert [np.ptp(places) + 1 for places in prepared.nonzero()] == pytest.approx([10, 10, 12], abs=1)
         assert [places.mean() for places in prepared.nonzero()] == pytest.approx([(side - 1) / 2] * 3, abs=1)
-        np.testing.assert_array_equal(preprocessing.restore(prepared, mask.shape, made.spacing), mask)
+        uncut = preprocessing.uncut(prepared[None], mask.shape, made.spacing)[0]
+        np.testing.assert_array_equal(resize_mask(uncut, mask.shape), mask)
 
 
 def test_what_is_padded_is_background_in_masks_and_each_channels_least_value_in_images():
@@ -125,8 +126,9 @@ def test_what_is_padded_is_background_in_masks_and_each_channels_least_value_in_
     out = preprocessing.apply(replace(record(image, mask), spacing=(1.0, 1.0)))
     assert out.targets["mask"].sum() == 16
     assert [np.unique(channel).size for channel in out.inputs["image"]] == [2, 2]
-    restored = Preprocessing((2, 2), spacing=(1.0,)).restore(np.ones((2, 2), np.int64), (4, 4), (1.0, 1.0))
-    assert restored.sum() == 4
+    uncut = Preprocessing((2, 2), spacing=(1.0,)).uncut(np.ones((1, 2, 2)), (4, 4), (1.0, 1.0))
+    assert uncut.shape == (1, 4, 4)
+    assert uncut.sum() == 4
 
 
 def test_a_spacing_that_cannot_be_had_is_refused():

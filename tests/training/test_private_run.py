@@ -6,6 +6,7 @@ import math
 import shutil
 import stat
 import warnings
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -282,6 +283,14 @@ def test_a_delta_that_one_patient_in_full_would_satisfy_warns_and_continues(writ
         folder = run(study_of(write_cohort(), epsilon=4, delta=0.05), tmp_path / "run")
     assert folder.state().status == "finished"
     assert "delta that is too large" in folder.statement().not_covered[0]
+
+
+def test_what_is_assumed_of_who_the_patients_are_is_warned_of_and_stated(write_cohort, tmp_path):
+    study = study_of(write_cohort())
+    cohort = replace(open_cohort(study.cohort.uri), subjects_assumed="each case is taken for another patient")
+    with pytest.warns(UserWarning, match="each case is taken for another patient"):
+        folder = train(study, cohort, tmp_path / "run", ledger=None, plan=make_plan(study), progress=silent)
+    assert any("each case is taken for another patient" in gap for gap in folder.statement().not_covered)
 
 
 def test_a_class_that_no_training_record_has_is_warned_of(write_cohort, tmp_path):

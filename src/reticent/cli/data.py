@@ -97,6 +97,8 @@ def _print(cohort: Cohort, summary: CohortSummary, unit: str) -> None:
             f"{summary.subjects:,} subjects, {summary.records:,} records "
             f"({low} to {high} per subject, median {middle:g})"
         )
+    if unit == "subject" and cohort.subjects_assumed is not None:
+        console.print(f"assumed: {cohort.subjects_assumed}", style="yellow", highlight=False, markup=False)
     shapes = sorted(summary.shapes.items(), key=lambda item: -item[1])
     listed = ", ".join(f"{' x '.join(map(str, shape))} ({count:,})" for shape, count in shapes[:5])
     console.print(f"shapes: {listed}" + (f" and {len(shapes) - 5} more" if len(shapes) > 5 else ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,14 @@ import typer
 
 from reticent.cli.console import console, print_warning
 from reticent.cli.left_out import left_out_words
+from reticent.cli.surfaces import read_surfaces
 from reticent.cli.train_options import pairs
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from reticent.data import SurfaceOptions
+    from reticent.data import Cohort
     from reticent.data.surfaces import Mesh
     from reticent.records import SliceExplanation
     from reticent.training import Predictor
@@ -30,8 +31,8 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Images, NIfTI volumes, meshes, folders of them, a manifest; to classify also DICOM folders or a "
-            "MedMNIST set; of surfaces also surfaces:ADDRESS."
+            help="Images, NIfTI volumes, meshes, folders of them, a manifest, DICOM folders; to classify also a "
+            "MedMNIST set, of surfaces also surfaces:ADDRESS."
         ),
     ],
     column: Annotated[
@@ -42,85 +43,102 @@ def command(
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(help="New folder for what each slice gave (runs of --model slices), or each vertex of a surface."),
+        typer.Option(help="New folder for what each slice gave (--model slices), or each vertex of a surface (PLY)."),
+    ] = None,
+    sr: Annotated[
+        Path | None, typer.Option("--sr", help="New folder for a DICOM structured report on each DICOM record.")
     ] = None,
 ) -> None:
-    """Predict probabilities or numbers (CSV or JSON), or masks as NIfTI in the geometry of each input."""
-    from reticent.data import image_files
-    from reticent.records import RunFolder, whole_folder
+    """Predict probabilities or numbers (CSV or JSON), or masks in the geometry of each input.
+
+    Masks are NIfTI, of DICOM input DICOM SEG.
+    """
+    from reticent.data import image_files, is_dicom
+    from reticent.records import RunFolder, whole_folder, write_file
     from reticent.training import Predictor
 
     folder = RunFolder.open(run)
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
+    model = f"reticent {folder.state().run}"
     if predictor.task.segments:
-        if explain is not None:
-            raise InputError("--explain is about classes; this run draws masks")
-        _write_masks(
-            predictor, [path for name in files for _, path in image_files(name, columns)], out or Path("masks")
-        )
+        if explain is not None or sr is not None:
+            raise InputError("--explain and --sr are about classes; this run draws masks")
+        folder_out, dicom = out or Path("masks"), [address for address in files if is_dicom(address)]
+        paths = [path for name in files if name not in dicom for _, path in image_files(name, columns)]
+        _make_folder(folder_out)
+        _write_masks(predictor, paths, folder_out)
+        for address in dicom:
+            _write_segmentations(predictor, address, folder_out, model)
         return
+    if sr is not None and predictor.task.kind == "regression":
+        raise InputError("--sr reports probabilities of classes; this run predicts numbers: leave it out")
     if out is not None and out.suffix not in (".csv", ".json"):
         raise InputError(f"{out}: name a .csv or .json file")
     if out is not None and out.exists():
         raise InputError(f"{out}: exists already; choose another --out")
-    for option, path in (("--out", out), ("--explain", explain)):
+    for option, path in (("--out", out), ("--explain", explain), ("--sr", sr)):
         if path is not None and not path.parent.is_dir():
             raise InputError(f"{path}: no folder {path.parent}; make it, or choose another {option}")
     rows = []
-    with nullcontext() if explain is None else whole_folder(explain, "--explain") as aside:
+    with (
+        nullcontext() if explain is None else whole_folder(explain, "--explain") as aside,
+        nullcontext() if sr is None else whole_folder(sr, "--sr") as reports,
+    ):
         for address in files:
             for found in _records(predictor, address, columns):
-                rows.append({"file": found.name, **_said(predictor, found)})
+                values = _said(predictor, found)
+                rows.append({"file": found.name, **values})
                 if aside is not None:
                     _explain(predictor, found, aside / f"{len(rows):04d}_{_stem(found.name)}")
+                if reports is not None:
+                    if found.report is None:
+                        raise InputError(f"{found.name}: --sr writes DICOM for DICOM records; leave it out")
+                    write_file(reports / f"{len(rows):04d}.dcm", found.report(values, model), mode=0o600)
     _write_rows(rows, out)
     if out is not None:
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 class _Found(NamedTuple):
-    """A record to predict on; of a surface also its mesh."""
+    """A record to predict on, with its mesh where it is one.
+
+    `report` makes a writer of a structured report from values and the model's name.
+    """
 
     name: str
     inputs: Mapping[str, np.ndarray]
     spacing: tuple[float, ...] | None
+    report: Callable[[Mapping[str, float], str], Callable[[Path], object]] | None = None
     mesh: Mesh | None = None
 
 
 def _records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[_Found]:
-    from reticent.data import image_files, is_dicom, open_cohort, read_image
+    from reticent.data import DicomReader, image_files, is_dicom, read_image, structured_report
 
     if predictor.surfaces is not None:
-        yield from _surfaces(predictor, predictor.surfaces, address, columns)
+        for name, inputs, mesh in read_surfaces(predictor, predictor.surfaces, address, columns):
+            yield _Found(name, inputs, None, mesh=mesh)
     elif address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
-        cohort = open_cohort(address, unit="record", strict=False, hashed=False)
-        if cohort.left_out:
-            print_warning(left_out_words(cohort), UserWarning)
+        cohort = _opened(address)
         for i, entry in enumerate(cohort.entries):
-            record = cohort.load(i)
-            yield _Found(entry.key, record.inputs, record.spacing)
+            record, report = cohort.load(i), None
+            if isinstance(cohort.reader, DicomReader):
+                report = partial(structured_report, cohort.reader.root, entry.locator.series)
+            yield _Found(entry.key, record.inputs, record.spacing, report)
     else:
         for name, path in image_files(address, columns):
             image, affine = read_image(path)
             yield _Found(name, {predictor.input_name: image}, _spacing(affine))
 
 
-def _surfaces(
-    predictor: Predictor, options: SurfaceOptions, address: str, columns: Mapping[str, str]
-) -> Iterator[_Found]:
-    from reticent.data import MESH_SUFFIXES, image_files, open_cohort
-    from reticent.data.surfaces import is_bundle, read_surface
+def _opened(address: str) -> Cohort:
+    from reticent.data import open_cohort
 
-    preparation = options.preparation()
-    if address.startswith("surfaces:") or is_bundle(address):
-        cohort = open_cohort(address, surfaces=options, unit="record", strict=False, hashed=False)
-        found = ((entry.key, entry.locator.surface) for entry in cohort.entries)
-    else:
-        found = ((name, partial(read_surface, path)) for name, path in image_files(address, columns, MESH_SUFFIXES))
-    for name, read in found:
-        mesh = read()
-        yield _Found(name, {predictor.input_name: preparation.pack(mesh, name)}, None, mesh)
+    cohort = open_cohort(address, unit="record", strict=False, hashed=False)
+    if cohort.left_out:
+        print_warning(left_out_words(cohort), UserWarning)
+    return cohort
 
 
 def _said(predictor: Predictor, found: _Found) -> dict[str, float]:
@@ -135,9 +153,9 @@ def _explain(predictor: Predictor, found: _Found, path: Path) -> None:
 
     if found.mesh is None:
         _write_explanation(predictor.explanation(found.inputs, found.spacing), found.name, path)
-        return
-    mesh, values = predictor.sensitivity(found.mesh, found.name)
-    write_ply(path.with_name(f"{path.name}.ply"), mesh, values)
+    else:
+        mesh, values = predictor.sensitivity(found.mesh, found.name)
+        write_ply(path.with_name(f"{path.name}.ply"), mesh, values)
 
 
 def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:
@@ -160,6 +178,29 @@ def _stem(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", Path(name).name.split(".")[0])
 
 
+def _write_segmentations(predictor: Predictor, address: str, folder: Path, model: str) -> None:
+    from reticent.data import DicomReader, segmentation
+    from reticent.records import write_file
+
+    cohort = _opened(address)
+    assert isinstance(cohort.reader, DicomReader)
+    for i, entry in enumerate(cohort.entries):
+        target = folder / f"{entry.key.replace('#', '_')}.dcm"
+        if target.exists():
+            raise InputError(f"{target}: exists already; choose another --out")
+        record, series = cohort.load(i), entry.locator.series
+        mask = predictor.mask(record.inputs, record.spacing)
+        write_file(target, segmentation(cohort.reader.root, series, mask, predictor.task.classes, model), mode=0o600)
+        console.print(f"{entry.key} -> {target}", highlight=False, soft_wrap=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+
+
 def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
     from reticent.data import read_image, write_mask
 
@@ -169,10 +210,6 @@ def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
             raise InputError(f"{files[k]}: another file has this name; predict on one folder at a time")
         if target.exists():
             raise InputError(f"{target}: exists already; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
     for path, target in zip(files, targets, strict=True):
         image, affine = read_image(path)
         write_mask(target, predictor.mask({predictor.input_name: image}, _spacing(affine)), path)

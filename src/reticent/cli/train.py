@@ -116,6 +116,10 @@ def command(
         str | None,
         Option(help="Voxels of this size in mm, as 1.5 or 1x1x3, cut or padded to size.", rich_help_panel=_COHORT),
     ] = None,
+    patch_size: Annotated[
+        str | None,
+        Option(help="Segment by patches of this size, from images of any size.", rich_help_panel=_COHORT),
+    ] = None,
     window: Annotated[
         str | None,
         Option(help="Of CT: lung, bone, soft-tissue … or CENTRE,WIDTH; becomes 0 to 1.", rich_help_panel=_COHORT),
@@ -184,7 +188,13 @@ def command(
         str | None, Option(help="light (rotate, zoom, shift, grey curve; default) or none.", rich_help_panel=_TRAINING)
     ] = None,
     views: Annotated[
-        int | None, Option(help="Augmented views of an image, averaged before clipping (1).", rich_help_panel=_TRAINING)
+        int | None,
+        Option(
+            help="Augmented views (1) or patches (4) of an image, averaged before clipping.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    foreground: Annotated[
+        float | None, Option(help="Chance of a patch to be centred on the foreground (0.5).", rich_help_panel=_TRAINING)
     ] = None,
     ema_decay: Annotated[
         float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_TRAINING)

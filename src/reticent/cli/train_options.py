@@ -18,6 +18,7 @@ _PLACES = {
     "normalise": ("cohort", "normalise"),
     "grey": ("cohort", "grey"),
     "spacing": ("cohort", "spacing"),
+    "patch_size": ("cohort", "patch_size"),
     "window": ("cohort", "window"),
     **{
         name: ("privacy", name)
@@ -37,7 +38,7 @@ _PLACES = {
         name: ("training", name)
         for name in (
             "optimiser", "learning_rate", "temperature", "prior_precision", "posterior_samples", "schedule", "augment",
-            "views", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin", "loss",
+            "views", "foreground", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin", "loss",
             "shrinkage",
         )
     },
@@ -77,7 +78,7 @@ def file_values(path: Path) -> dict[str, Any]:
 
 
 def _parse(name: str, value: Any) -> Any:
-    if name == "image_size":
+    if name in ("image_size", "patch_size"):
         return tuple(_number(name, part, int) for part in value.lower().split("x"))
     if name == "spacing":
         return tuple(_number(name, part, float) for part in value.lower().split("x"))

@@ -2,12 +2,13 @@
 
 from reticent.data.cache import DecodedCache
 from reticent.data.cohort import DECODED_TARGETS, SPLIT_ROLES, Cohort, Entry, LeftOut, Record, Role, Task
-from reticent.data.dicom import absolute_address, is_dicom
+from reticent.data.dicom import DicomReader, absolute_address, is_dicom, segmentation, structured_report
 from reticent.data.geometry import read_image, write_mask
 from reticent.data.image_files import image_files
 from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
 from reticent.data.manifest import manifest_name
 from reticent.data.open_cohort import open_cohort
+from reticent.data.patches import Patches
 from reticent.data.pool import read_pool
 from reticent.data.preprocess import Preprocessing
 from reticent.data.splits import assign_splits
@@ -20,9 +21,11 @@ __all__ = [
     "Cohort",
     "CohortSummary",
     "DecodedCache",
+    "DicomReader",
     "Entry",
     "LeftOut",
     "MESH_SUFFIXES",
+    "Patches",
     "Preprocessing",
     "Record",
     "Role",
@@ -41,5 +44,7 @@ __all__ = [
     "parse_window",
     "read_image",
     "read_pool",
+    "segmentation",
+    "structured_report",
     "write_mask",
 ]

@@ -76,11 +76,24 @@ class DecodedCache:
             entry.attributes,
         )
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(self._inputs)
+
+    def view(self, name: str, i: int) -> np.ndarray:
+        """Record `i`'s input of a name, or the target that was decoded with it: a view of the file."""
+        return self._inputs[name][i] if name in self._inputs else self._targets[name][i]
+
+    def labelled(self, indices: Sequence[int]) -> bool:
+        """Whether all of these records have targets."""
+        return bool(self._labelled[[int(i) for i in indices]].all())
+
     def batch(self, indices: Sequence[int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Inputs (n, C, ...) and targets (n, ...) of the records `indices`; no targets if one of them is unlabelled."""
         rows = [int(i) for i in indices]
         inputs = {name: stored.stack(rows) for name, stored in self._inputs.items()}
-        if not self._labelled[rows].all():
+        if not self.labelled(rows):
             return inputs, {}
         if self._cohort.task in DECODED_TARGETS:
             return inputs, {name: _widened(stored.stack(rows)) for name, stored in self._targets.items()}

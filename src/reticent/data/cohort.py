@@ -122,6 +122,8 @@ class Cohort:
     licence: str | None = None
     left_out: Sequence[LeftOut] = ()
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    subjects_assumed: str | None = None
+    """What is taken for granted about who the subjects are."""
     subject_remedy: str = "name the column that tells patients apart"
     ranges: tuple[tuple[float, float], ...] = ()
 
@@ -161,6 +163,17 @@ class Cohort:
         targets, spacing = self._targets(entry, inputs, stored), self.reader.spacing(entry.locator)
         return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)
 
+    def mask(self, i: int) -> np.ndarray | None:
+        """The mask that lies beside record `i`, whatever the task; None if there is none.
+
+        Raises InputError as `load` does.
+        """
+        inputs, stored = self.reader.decode(self.entries[i].locator)
+        if "mask" not in stored:
+            return None
+        _check_mask(self.entries[i].key, stored["mask"], next(iter(inputs.values())).shape[1:], None)
+        return stored["mask"]
+
     def labels(self, entries: Sequence[Entry]) -> np.ndarray:
         """The labels of labelled entries: int64 (n,), of several labels or targets float32 (n, labels)."""
         found = [entry.label for entry in entries]
@@ -174,16 +187,17 @@ class Cohort:
         if self.task not in DECODED_TARGETS:
             return {} if entry.label is None else {"label": self.labels([entry])[0]}
         if "mask" in stored:
-            self._check_mask(entry.key, stored["mask"], next(iter(inputs.values())).shape[1:])
+            spatial = next(iter(inputs.values())).shape[1:]
+            _check_mask(entry.key, stored["mask"], spatial, self.classes)
         return stored
 
-    def _check_mask(self, key: str, mask: np.ndarray, spatial: tuple[int, ...]) -> None:
-        if mask.shape != spatial:
-            raise InputError(
-                f"{key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid"
-            )
-        if mask.min() < 0 or mask.max() >= len(self.classes):
-            raise InputError(
-                f"{key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
-                f"0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
-            )
+
+def _check_mask(key: str, mask: np.ndarray, spatial: tuple[int, ...], labels: Sequence[str] | None) -> None:
+    """Raise InputError for a mask on another grid, or with values that are no `labels`."""
+    if mask.shape != spatial:
+        raise InputError(f"{key}: the mask has shape {mask.shape}, the image {spatial}; they must lie on the same grid")
+    if labels is not None and (mask.min() < 0 or mask.max() >= len(labels)):
+        raise InputError(
+            f"{key}: the mask holds values {mask.min()} to {mask.max()}, but the labels are "
+            f"0 to {len(labels) - 1} ({', '.join(labels)})"
+        )

@@ -175,7 +175,7 @@ def find_roles(
     find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
     asked = tuple(labels) or ((columns["label"],) if "label" in columns and not targets else ())
-    mask = None if asked or targets else find("mask")
+    mask = find("mask")
     if not asked and mask is None and not targets:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
     for label in (*asked, *targets):
@@ -241,7 +241,7 @@ def read_labels(
     if roles.targets:
         numbers = {name: texts(table, name) for name in roles.targets}
         return "regression", roles.targets, target_values(path, numbers, unlabelled)
-    if roles.mask is not None:
+    if roles.mask is not None and not roles.labels:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:
         values = {name: texts(table, name) for name in roles.labels}
@@ -263,7 +263,7 @@ def _locators(path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: l
         if image in rows:
             raise InputError(f"{path}, row {row}: {file} is listed already in row {rows[image]}; remove one of the two")
         rows[image] = row
-        if roles.mask is not None and mask is None and not unlabelled[row - 2]:
+        if roles.mask is not None and not roles.labels and mask is None and not unlabelled[row - 2]:
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
         locators.append(FileLocator(image, None if mask is None else find_mask(path, row, mask, image)))
     return locators

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from reticent.data.case_subjects import with_subjects
 from reticent.data.cohort import Cohort, Entry
 from reticent.data.files import FileLocator, FileReader
 from reticent.data.nifti import read_nifti_header
@@ -33,11 +34,13 @@ def open_msd(uri: str) -> Cohort:
         )
     entries = [_entry(root, image, label) for image, label in cases]
     _refuse_repeats(description, entries)
+    entries, assumed = with_subjects(root, entries)
     _, channels = read_nifti_header(entries[0].locator.image)
     classes = tuple(labels[number] for number in sorted(labels))
     return Cohort(
         uri, str(dataset.get("name", root.resolve().name)), "segmentation", classes, entries, {"image": channels}, 3,
         True, FileReader(channels), _text(dataset, "reference"), _text(dataset, "licence"),
+        subjects_assumed=assumed,
     )  # fmt: skip
 
 

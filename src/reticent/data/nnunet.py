@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reticent.data.case_subjects import with_subjects
 from reticent.data.cohort import Cohort, Entry, LeftOut
 from reticent.data.files import (
     READABLE_SUFFIXES,
@@ -80,11 +81,11 @@ def is_nnunet(uri: str) -> bool:
 
 
 def open_nnunet(uri: str) -> Cohort:
-    """Open a dataset of nnU-Net's raw folder; the subject is the case, and the channels are those of its files.
+    """Open a dataset of nnU-Net's raw folder; the channels are those of each case's files.
 
-    Cases of imagesTr are split as any cohort; those of imagesTs are the test split if labelsTs has their masks, and
-    left out otherwise. Raises InputError for a `dataset.json` of another form, labels by region or to be ignored, and a
-    case without its mask or with other channels.
+    The subject is the case, or who `subjects.csv` says. Cases of imagesTr are split as any cohort; those of imagesTs
+    are the test split if labelsTs has their masks, and left out otherwise. Raises InputError for a `dataset.json` of
+    another form, labels by region or to be ignored, and a case without its mask or with other channels.
     """
     root = Path(uri)
     description = root / "dataset.json"
@@ -106,10 +107,12 @@ def open_nnunet(uri: str) -> Cohort:
     if len(left_out) < len(waiting):
         missing = {each.key.removeprefix("imagesTs/") for each in left_out}
         entries += _entries(root, "Ts", "test", count, missing)
+    entries, assumed = with_subjects(root, entries)
     spatial, _ = read_header(entries[0].locator.images[0])
     return Cohort(
         uri, str(dataset.get("name", root.resolve().name)), "segmentation", classes, entries, {"image": count},
         len(spatial), True, ChannelReader(), dataset.get("reference"), dataset.get("licence"), left_out=left_out,
+        subjects_assumed=assumed,
     )  # fmt: skip
 
 

@@ -15,10 +15,11 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 class Preprocessing:
     """What is done to every record, in the order: channels, size, window, intensity.
 
-    `size` is the spatial shape in pixels (None: as stored). With `spacing`, the size of a pixel or voxel in mm along
-    every axis, images are resampled to that and cut, or padded with each channel's least value (masks: 0), around their
-    centre to `size`; without it they are resized to `size`. `window` (centre, width) maps the values
-    centre - width / 2 to centre + width / 2 to [0, 1] and clips others. Both are declared, not taken from the cohort.
+    `size` is the spatial shape in pixels (None: as stored, padded where a side is below `least`). With `spacing`, the
+    size of a pixel or voxel in mm along every axis, images are resampled to that and cut, or padded with each channel's
+    least value (masks: 0), around their centre to `size`; without it they are resized to `size`. `window` (centre,
+    width) maps the values centre - width / 2 to centre + width / 2 to [0, 1] and clips others. All are declared, not
+    taken from the cohort.
 
     `grey` turns three channels into one by luminance; `channels` asks for a number of channels, to which colour is
     reduced by luminance and grey repeated.
@@ -35,6 +36,7 @@ class Preprocessing:
     grey: bool = False
     spacing: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
+    least: tuple[int, ...] | None = None
 
     def apply(self, record: Record) -> Record:
         """The preprocessed record; masks take the nearest label.
@@ -43,22 +45,24 @@ class Preprocessing:
         """
         inputs = {name: self._input(record, array) for name, array in record.inputs.items()}
         targets = dict(record.targets)
-        if self.size is not None and "mask" in targets:
+        if "mask" in targets:
             mask = targets["mask"]
             between = self._resampled(record.subject, mask.shape, record.spacing)
-            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self.size, 0)[0]
+            targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self._final(between), 0)[0]
         return replace(record, inputs=inputs, targets=targets)
 
-    def restore(self, mask: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
-        """A mask of a preprocessed record on the record's own grid; what was cut off is background (0)."""
-        between = self._resampled("the image", shape, spacing)
-        return resize_mask(cut_or_pad(mask[None], between, 0)[0] if self.spacing is not None else mask, shape)
+    def uncut(self, values: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
+        """Values (C, ...) on the grid of a preprocessed record, without what it was padded with and with 0 where it was
+        cut: on a grid with the field of view of the record, which has this shape and spacing.
+        """
+        if self.spacing is None and self.size is not None:
+            return values
+        return cut_or_pad(values, self._resampled("the image", shape, spacing), 0)
 
     def _resampled(self, subject: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> tuple[int, ...]:
         """The shape between resampling and cutting: whole pixels nearest to the declared spacing."""
-        assert self.size is not None
         if self.spacing is None:
-            return self.size
+            return self.size or shape
         if spacing is None:
             raise InputError(f"{subject}: the file tells no pixel or voxel size; leave out --spacing")
         wanted = self.spacing * len(shape) if len(self.spacing) == 1 else self.spacing
@@ -69,17 +73,23 @@ class Preprocessing:
             )
         return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted, strict=True))
 
+    def _final(self, between: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape after cutting and padding."""
+        if self.size is not None:
+            return self.size
+        return tuple(map(max, between, self.least or between))
+
     def _input(self, record: Record, array: np.ndarray) -> np.ndarray:
         array = to_channels(array, 1 if self.grey else self.channels, record.subject)
-        if self.size is not None:
-            if len(self.size) != array.ndim - 1:
+        for option, sides in (("--image-size", self.size), ("--patch-size", self.least)):
+            if sides is not None and len(sides) != array.ndim - 1:
                 raise InputError(
-                    f"--image-size {' '.join(map(str, self.size))} has {len(self.size)} numbers, but the images have "
+                    f"{option} {' '.join(map(str, sides))} has {len(sides)} numbers, but the images have "
                     f"{array.ndim - 1} dimensions ({' x '.join(map(str, array.shape[1:]))}); give one number for each"
                 )
-            between = self._resampled(record.subject, array.shape[1:], record.spacing)
-            array = resize_image(array, between)
-            array = cut_or_pad(array, self.size, array.min(tuple(range(1, array.ndim)), keepdims=True))
+        between = self._resampled(record.subject, array.shape[1:], record.spacing)
+        array = resize_image(array, between)
+        array = cut_or_pad(array, self._final(between), array.min(tuple(range(1, array.ndim)), keepdims=True))
         if self.window is not None:
             centre, width = self.window
             array = ((array - (centre - width / 2)) / width).clip(0, 1).astype(np.float32)

@@ -7,11 +7,11 @@ from reticent.records.journal import Journal
 from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
 from reticent.records.overriding import put_over
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
+from reticent.records.ridge_options import RIDGE
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
 from reticent.records.study import (
-    RIDGE,
     CohortOptions,
     ModelOptions,
     PrivacyOptions,

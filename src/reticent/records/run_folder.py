@@ -3,7 +3,7 @@
 ```
 RUN/release/    model.safetensors, privacy.json, study.json     may leave
 RUN/private/    run.json, subjects.csv, journal.jsonl, checkpoint.pt, metrics.json    mode 0700
-                features.safetensors, with private activations
+                features.safetensors, with private activations; explanations/, of a network on slices
 RUN/findings/   append-only results of audits
 RUN/study.toml  the resolved study;  RUN/report.html  for readers inside the hospital
 ```
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reticent.errors import InputError
 from reticent.records.files import read_json, write_folder, write_json, write_text
 from reticent.records.metrics import Metrics
+from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import PrivacyStatement
 from reticent.records.study import Study, make_study, read_study
 
@@ -193,6 +194,17 @@ class RunFolder:
 
     def write_metrics(self, metrics: Metrics) -> None:
         write_json(self.private / "metrics.json", metrics.model_dump(mode="json", by_alias=True))
+
+    def write_explanations(self, found: Iterable[SliceExplanation]) -> None:
+        """What slices gave to predictions on held-out patients, numbered."""
+        folder = self.private / "explanations"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for number, explanation in enumerate(found, start=1):
+            explanation.save(folder / f"{number}.npz")
+
+    def explanations(self) -> list[SliceExplanation]:
+        """Those that were written and are still there."""
+        return [SliceExplanation.load(path) for path in sorted((self.private / "explanations").glob("*.npz"))]
 
     def publish(self, statement: PrivacyStatement, study: Study, save_weights: Callable[[Path], object]) -> None:
         """Write `release/` in one piece, once: what a run that was then killed had published stays as it is."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-from reticent.records.files import csv_text
+from reticent.records.files import csv_text, write_file
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,69 @@ class SliceExplanation:
     """Signed share in each logit, (S, K)."""
     constant: np.ndarray
     """Logits without any slice, (K,); with the contributions they add up to the logits."""
+    truth: str | None = None
+    """The record's class, where it is known."""
+    agreement: Mapping[str, float] | None = None
+    """`agreement_with` the record's mask, where it has one."""
 
     def along(self, place: int) -> slice:
         """Rows of `weights` and `contributions` of the axis at this place in `axes`."""
         start = sum(len(own) for own in self.slices[:place])
         return slice(start, start + len(self.slices[place]))
+
+    def save(self, path: Path) -> None:
+        """Write an NPZ file, its owner's alone."""
+        told = {
+            "classes": self.classes, "predicted": self.predicted, "axes": self.axes, "truth": self.truth,
+            "agreement": None if self.agreement is None else dict(self.agreement),
+        }  # fmt: skip
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in ("weights", "contributions", "constant")}
+        for kind in ("slices", "maps"):
+            arrays |= {f"{kind}{k}": array for k, array in enumerate(getattr(self, kind))}
+
+        def write(aside: Path) -> None:
+            with aside.open("wb") as file:
+                np.savez_compressed(file, told=json.dumps(told), **arrays)
+
+        write_file(path, write, mode=0o600)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What `save` wrote."""
+        with np.load(path) as file:
+            told, places = json.loads(str(file["told"])), range(sum(name.startswith("maps") for name in file))
+            return cls(
+                tuple(told["classes"]), told["predicted"], tuple(told["axes"]),
+                tuple(file[f"slices{k}"] for k in places), tuple(file[f"maps{k}"] for k in places),
+                file["weights"], file["contributions"], file["constant"], told["truth"], told["agreement"],
+            )  # fmt: skip
+
+    def agreement_with(self, mask: np.ndarray) -> dict[str, float]:
+        """How what explains the prediction goes with a mask (D, H, W), not empty, on the grid of the network.
+
+        "contribution", "attention" and "HiResCAM by slice": the mean over axes of Spearman's correlation over slices
+        with the area of the mask in them; of the size of a slice's share in the logit of the predicted class less the
+        mean of the others, of its attention, and of the absolute sum of its map. "HiResCAM inside": how much of the
+        absolute maps lies inside the mask; "mask": how much of the volume does, which chance would reach.
+        """
+        others = [k for k in range(len(self.classes)) if k != self.predicted]
+        shares = np.abs(self.contributions[:, self.predicted] - self.contributions[:, others].mean(1))
+        found: dict[str, list[float]] = {}
+        for place, (axis, maps) in enumerate(zip(self.axes, self.maps, strict=True)):
+            slices, rows, seen = np.moveaxis(mask > 0, axis, 0), self.along(place), np.abs(maps)
+            area = slices.sum((1, 2))
+            rows_of, columns_of = (
+                np.array_split(np.arange(side), cut) for side, cut in zip(slices.shape[1:], maps.shape[1:], strict=True)
+            )
+            covered = np.array([[[s[np.ix_(r, c)].mean() for c in columns_of] for r in rows_of] for s in slices])
+            for name, values in (
+                ("contribution", shares[rows]),
+                ("attention", self.weights[rows]),
+                ("HiResCAM by slice", seen.sum((1, 2))),
+            ):
+                found.setdefault(name, []).append(_rank_correlation(values, area))
+            found.setdefault("HiResCAM inside", []).append(float((seen * covered).sum() / seen.sum()))
+        return {**{name: float(np.mean(values)) for name, values in found.items()}, "mask": float((mask > 0).mean())}
 
     def to_csv(self) -> str:
         """A row for each slice: where it is, attention, share in each logit, positive and negative sum of HiResCAM."""
@@ -46,3 +108,10 @@ class SliceExplanation:
                 cells = (axis, index, len(maps), *(f"{value:.6g}" for value in values))
                 table.append(dict(zip(columns, cells, strict=True)))
         return csv_text(columns, table)
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's; 0 where one of the two does not vary."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0

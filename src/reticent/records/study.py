@@ -13,10 +13,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reticent.errors import InputError
+from reticent.records.ridge_options import RIDGE, ridge_conflict
 
 STUDY_SCHEMA: Final = "reticent.study/1"
-RIDGE: Final = "ridge"
-"""The model that is no network: it is solved from second moments, which are released once."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -47,6 +46,8 @@ class CohortOptions(_Options):
     """Declared pixel or voxel size in mm (one number, or one for each axis); images are then cut or padded to size."""
     window: tuple[Finite, Positive] | None = None
     """Declared centre and width of the stored values that become 0 to 1."""
+    patch_size: tuple[Count, ...] | None = None
+    """Size in pixels of the patches that a segmenter is trained on, and of the window that it slides over images."""
 
     faces: Annotated[int, Field(ge=100, le=100_000)] | None = None
     """Of a surface, at most; None: 2,000."""
@@ -59,8 +60,10 @@ class CohortOptions(_Options):
 
     @model_validator(mode="after")
     def _whole_geometry(self) -> Self:
-        if self.spacing is not None and self.image_size is None:
-            raise ValueError("--spacing cuts or pads images to --image-size: say both")
+        if self.patch_size is not None and self.image_size is not None:
+            raise ValueError("--patch-size cuts patches from images as they are, --image-size resizes them: say one")
+        if self.spacing is not None and self.image_size is None and self.patch_size is None:
+            raise ValueError("--spacing cuts or pads images to --image-size, or goes with --patch-size: say one")
         return self
 
 
@@ -215,7 +218,9 @@ class TrainingOptions(_Options):
     augment: Literal["light", "none"] = "light"
     """Small random rotations, zooms, shifts and grey curves of the training images."""
     views: Count = 1
-    """Augmented views of an image a step, averaged before clipping (De et al. 2022)."""
+    """Augmented views of an image a step, averaged before clipping (De et al. 2022); with `patch_size` its patches."""
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Chance of a patch to be centred on the foreground of its image."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
     clipping: Literal["flat", "automatic", "per-layer"] = "flat"
     """See `reticent.training.clipped_grad`; each bounds a subject by the clip norm."""
@@ -250,18 +255,18 @@ class TrainingOptions(_Options):
             raise ValueError(f"{given[0]} is for --optimiser langevin: say both, or leave it out")
         if self.loss != "shrinkage" and self.shrinkage is not None:
             raise ValueError("--shrinkage is for --loss shrinkage: say both, or leave it out")
-        if self.views > 1 and self.augment == "none":
-            raise ValueError(f"--views {self.views} without augmentation would be the same image: leave --views out")
         return self
 
 
+_PATCHES = 4
+"""Patches of an image a step, unless `views` says otherwise."""
 _LATER = {
-    "cohort": ("spacing", "window", "targets", "faces", "reference", "length", "profile"),
+    "cohort": ("spacing", "window", "patch_size", "targets", "faces", "reference", "length", "profile"),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (
-        "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping", "loss",
-        "shrinkage",
+        "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
+        "foreground", "loss", "shrinkage",
     ),
 }  # fmt: skip
 """Options that came after the first ledgers: a digest is without those that are left at their defaults."""
@@ -286,43 +291,39 @@ class Study(_Options):
 
     @model_validator(mode="before")
     @classmethod
+    def _several_patches(cls, values: Any) -> Any:
+        if isinstance(values, dict) and _section(values, "cohort").get("patch_size"):
+            return {**values, "training": {"views": _PATCHES, **_section(values, "training")}}
+        return values
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Self:
+        training, patches = self.training, self.cohort.patch_size is not None
+        if training.views > 1 and training.augment == "none" and not patches:
+            raise ValueError(
+                f"--views {training.views} without augmentation would be the same image: leave --views out"
+            )
+        if training.foreground != 0.5 and not patches:
+            raise ValueError("--foreground is about where patches lie: say --patch-size, or leave it out")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
     def _ridge_defaults(cls, values: Any) -> Any:
         """A ridge regression is one release of all training subjects, of their own records as they are."""
         if isinstance(values, dict) and _name_of(values) == RIDGE:
             once = {"sampling_rate": 1.0, "steps": 1}
             plain = {"augment": "none", "ema_decay": 0.0}
-            return {
-                **values,
-                "privacy": {**once, **_section(values, "privacy")},
-                "training": {**plain, **_section(values, "training")},
-            }
+            parts: dict[str, dict[str, Any]] = {"privacy": once, "training": plain}
+            return values | {name: {**usual, **_section(values, name)} for name, usual in parts.items()}
         return values
 
     @model_validator(mode="after")
     def _ridge_fits(self) -> Self:
-        privacy, model, training = self.privacy, self.model, self.training
-        if model.name != RIDGE:
+        if self.model.name != RIDGE:
             return self
-        usual = TrainingOptions()
-        for option, given in (
-            ("--steps or --sampling-rate", privacy.steps != 1 or privacy.sampling_rate != 1),
-            ("--epochs", privacy.epochs is not None),
-            ("--noise banded", privacy.noise == "banded"),
-            ("--private-activations", privacy.private_activations),
-            ("--init-from", model.init_from is not None),
-            ("--scale-norm or --standardise-weights", model.scale_norm or model.standardise_weights),
-            ("--optimiser or --learning-rate", (training.optimiser, training.learning_rate) != ("nadam", 1e-2)),
-            ("--schedule or --ema-decay", training.schedule != usual.schedule or training.ema_decay != 0),
-            ("--augment light", training.augment != "none"),
-            ("--bias-aware", training.bias_aware > 0),
-            ("--clipping", training.clipping != "flat"),
-            ("--loss shrinkage", training.loss != "squared"),
-            ("--class-weights", training.class_weights != "none"),
-        ):
-            if given:
-                raise ValueError(
-                    f"--model ridge is solved in one step, from sums that get noise once: leave out {option}"
-                )
+        if option := ridge_conflict(self.privacy, self.model, self.training):
+            raise ValueError(f"--model ridge is solved in one step, from sums that get noise once: leave out {option}")
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ from reticent.records import (
 from reticent.report import wording
 from reticent.report.citations import cite
 from reticent.report.figures import calibration_figure, roc_figure, tradeoff_figure
+from reticent.report.slice_figure import slice_figure
 
 
 def render_report(run: RunFolder) -> str:
@@ -55,6 +56,7 @@ def render_report(run: RunFolder) -> str:
             metrics=metrics,
             splits=list(_splits(metrics)),
             attacked=_attacked(run, findings),
+            explained=list(_explained(run)),
             citations=cite(run),
         )
     )
@@ -153,9 +155,26 @@ def _attacked(run: RunFolder, findings: Iterable[Finding]) -> list[_Attacked]:
     return [_Attacked(*key, list(own.values()), run.private / "audits" / key[1]) for key, own in found.items()]
 
 
+def _explained(run: RunFolder) -> Iterator[tuple[str, str]]:
+    """Caption and data URI of what slices gave to predictions on held-out patients."""
+    for number, found in enumerate(run.explanations(), start=1):
+        told = f"predicted {found.classes[found.predicted]}, in truth {found.truth}"
+        if (agreed := found.agreement) is not None:
+            told += (
+                f"; of HiResCAM {agreed['HiResCAM inside']:.0%} lies inside the drawn mask, which fills "
+                f"{agreed['mask']:.0%}; rank correlation over slices with its area: contribution "
+                f"{agreed['contribution']:.2f}, attention {agreed['attention']:.2f}, HiResCAM "
+                f"{agreed['HiResCAM by slice']:.2f}"
+            )
+        yield told, _uri("image/png", slice_figure(found, f"held-out record {number}"))
+
+
 def _data_uri(image: Path) -> str:
-    kind = mimetypes.guess_type(image.name)[0]
-    return f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode()}"
+    return _uri(str(mimetypes.guess_type(image.name)[0]), image.read_bytes())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _environment() -> Environment:

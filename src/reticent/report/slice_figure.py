@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,12 @@ _FOR, _AGAINST, _ATTENTION = "#0067a3", "#c05000", "#5a5f66"
 
 
 def save_slice_figure(explanation: SliceExplanation, title: str, path: Path) -> None:
-    """Signed shares of all slices in the predicted logit, and those with the largest, HiResCAM laid over them."""
+    """Save `slice_figure`, for its owner alone."""
+    write_file(path, lambda aside: aside.write_bytes(slice_figure(explanation, title)), mode=0o600)
+
+
+def slice_figure(explanation: SliceExplanation, title: str) -> bytes:
+    """PNG of signed shares of all slices in the predicted logit, and those with the largest under HiResCAM."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -29,7 +34,9 @@ def save_slice_figure(explanation: SliceExplanation, title: str, path: Path) -> 
             _draw_largest(row[1:], explanation, place)
         grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
         figure.suptitle(f"{title}\nblue speaks for {name}, orange against; over the slices HiResCAM", fontsize=9)
-        write_file(path, partial(figure.savefig, format="png", dpi=130), mode=0o600)
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=130)
+        return png.getvalue()
 
 
 def _draw_shares(panel: Any, explanation: SliceExplanation, place: int) -> None:

@@ -12,6 +12,7 @@ from reticent.records.statement import round_up
 METRIC_NAMES = {
     "auroc": "AUROC",
     "balanced_accuracy": "Balanced accuracy",
+    "matthews": "Matthews correlation",
     "brier": "Brier score",
     "calibration_error": "Calibration error",
     "dice": "Dice",

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from reticent.data import Record, SurfaceOptions
 from reticent.data.surfaces import Mesh
 from reticent.errors import InputError
-from reticent.models import SliceClassifier, hirescam
+from reticent.models import SliceClassifier
 from reticent.records import RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
 from reticent.training.opening import surface_options
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
+from reticent.training.slice_explanations import slice_explanation
 from reticent.training.tasks import ProbabilityTask, Regression, make_task, segment
 from reticent.training.vertex_sensitivity import vertex_sensitivity
 from reticent.training.weights import load_released
@@ -126,20 +127,7 @@ class Predictor:
                 "--explain out"
             )
         (volume,) = self._prepared(inputs, spacing).values()
-        with torch.no_grad():
-            out = self._model.eval().explain(volume)
-        predicted = int(out.logits[0].argmax())
-        maps = hirescam(self._model, volume, predicted)
-        return SliceExplanation(
-            classes=tuple(self.task.classes),
-            predicted=predicted,
-            axes=self._model.axes,
-            slices=tuple(volume[0, 0].detach().movedim(axis, 0).numpy() for axis in self._model.axes),
-            maps=tuple(found.numpy() for found in maps),
-            weights=out.weights[0].numpy(),
-            contributions=out.contributions[0].numpy(),
-            constant=out.constant.detach().numpy(),
-        )
+        return slice_explanation(self._model, volume, self.task.classes)
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
         record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Preprocessing, assign_splits
+from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Patches, Preprocessing, assign_splits
 from reticent.errors import InputError
 from reticent.records import RIDGE, CohortOptions, Study
 from reticent.training.tasks import make_task
@@ -67,16 +69,19 @@ class PreparedCohort:
 
     @cached_property
     def image_size(self) -> tuple[int, ...]:
-        """The declared size; else the size that all headers share if it is small; else a constant."""
-        cohort, declared = self.cohort, self.study.cohort.image_size
+        """The declared size (of patches); else the size that all headers share if it is small; else a constant."""
+        cohort, options = self.cohort, self.study.cohort
         if cohort.ndim == 1:
             return cohort.shape(0)
+        declared, option = (
+            (options.patch_size, "--patch-size") if options.patch_size else (options.image_size, "--image-size")
+        )
         if declared is not None:
             if len(declared) == 1:
                 return declared * cohort.ndim
             if len(declared) != cohort.ndim:
                 raise InputError(
-                    f"--image-size has {len(declared)} numbers, but the images of {cohort.uri} have {cohort.ndim} "
+                    f"{option} has {len(declared)} numbers, but the images of {cohort.uri} have {cohort.ndim} "
                     "dimensions; give one number, or one for each"
                 )
             return declared
@@ -117,19 +122,59 @@ class PreparedCohort:
             folder,
             lambda done, total: progress("Decoding images", done, total),
             build=build,
+            ragged=self.study.cohort.patch_size is not None,
         )
 
     def batch(self, records: Sequence[int], units: Sequence[int] | None = None) -> dict[str, Any]:
-        """Tensors of these records: `inputs`, `targets` by name, and `share`: 1 / records of its unit in the batch."""
+        """Tensors of these records: `inputs`, `targets` by name, and `share`: 1 / records of its unit in the batch.
+
+        With `patch_size` the patch in the middle of each record.
+        """
+        arrays = self._decoded.batch(records) if self._patches is None else self._patches.central(records)
+        return _tensors(*arrays, _shares(len(records), units))
+
+    def training_batch(self, records: Sequence[int], units: Sequence[int]) -> dict[str, Any]:
+        """As `batch`; with `patch_size`, patches drawn at random, `views` of a record, one after another."""
+        if self._patches is None:
+            return self.batch(records, units)
+        views, generator = self.study.training.views, np.random.default_rng(int(torch.randint(2**62, ())))
+        shares = _shares(len(records), units).repeat_interleave(views)
+        return _tensors(*self._patches.drawn(records, views, generator), shares)
+
+    def whole(self, record: int) -> dict[str, Tensor]:
+        """The inputs of one record, pre-processed, with `patch_size` of its own size."""
+        return {name: torch.from_numpy(x) for name, x in self._decoded.batch([record])[0].items()}
+
+    def mask(self, record: int) -> np.ndarray | None:
+        """The mask that was drawn on a record of a classification, on the grid of its pre-processed inputs."""
+        loaded, mask = self.cohort.load(record), self.cohort.mask(record)
+        if mask is None:
+            return None
+        return self.preprocessing.apply(replace(loaded, targets={"mask": mask})).targets["mask"]
+
+    @property
+    def _decoded(self) -> DecodedCache:
         assert self._cache is not None, "decode() comes first"
-        inputs, targets = self._cache.batch(records)
-        unit = torch.arange(len(records)) if units is None else torch.tensor(units, dtype=torch.long)
-        counts = torch.bincount(unit, minlength=1)
-        return {
-            "inputs": {name: torch.from_numpy(x) for name, x in inputs.items()},
-            "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
-            "share": 1.0 / counts[unit],
-        }
+        return self._cache
+
+    @cached_property
+    def _patches(self) -> Patches | None:
+        if self.study.cohort.patch_size is None:
+            return None
+        return Patches(self._decoded, self.image_size, self.study.training.foreground)
+
+
+def _shares(count: int, units: Sequence[int] | None) -> Tensor:
+    unit = torch.arange(count) if units is None else torch.tensor(units, dtype=torch.long)
+    return 1.0 / torch.bincount(unit, minlength=1)[unit]
+
+
+def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], share: Tensor) -> dict[str, Any]:
+    return {
+        "inputs": {name: torch.from_numpy(x) for name, x in inputs.items()},
+        "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
+        "share": share,
+    }
 
 
 def preprocessing_of(study: Study, image_size: tuple[int, ...], channels: int | None = None) -> Preprocessing:
@@ -137,12 +182,13 @@ def preprocessing_of(study: Study, image_size: tuple[int, ...], channels: int | 
     options = study.cohort
     if len(image_size) == 1:
         return Preprocessing(normalise="none")
-    return Preprocessing(image_size, options.normalise, channels, options.grey, options.spacing, options.window)
+    size, least = (image_size, None) if options.patch_size is None else (None, image_size)
+    return Preprocessing(size, options.normalise, channels, options.grey, options.spacing, options.window, least)
 
 
 def _check_surface_options(study: Study, cohort: Cohort) -> None:
     options, usual = study.cohort, CohortOptions(uri="")
-    images = ("image_size", "normalise", "grey", "spacing", "window")
+    images = ("image_size", "patch_size", "normalise", "grey", "spacing", "window")
     surfaces = ("faces", "reference", "length", "profile")
     is_surface = cohort.ndim == 1
     for name in images if is_surface else surfaces:

@@ -58,8 +58,11 @@ class Step:
 
     @property
     def batch(self) -> dict[str, Any]:
-        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first."""
-        return self._run.data.batch(self.records, self.units.tolist())
+        """`inputs`, `targets` by name, and `share` (1 / records of its subject), records first.
+
+        With `patch_size`, as many patches of each record as the study has `views`, one after another.
+        """
+        return self._run.data.training_batch(self.records, self.units.tolist())
 
     def privatise(self, model: nn.Module, gradients: ClippedGrad) -> None:
         """Set every `.grad` to (clipped sum over all ranks + noise) / expected batch size.
@@ -319,7 +322,10 @@ class PrivateRun:
         values = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
         stored = safetensors.torch.save(values)
         subjects = len(self._subjects)
-        statement = make_statement(self.plan, self.state, self.source, subjects=subjects, weights=stored)
+        statement = make_statement(
+            self.plan, self.state, self.source, subjects=subjects, weights=stored,
+            assumed=self.data.cohort.subjects_assumed,
+        )  # fmt: skip
         self.folder.publish(statement, study, lambda path: path.write_bytes(stored))
         anchors = (*self.state.anchors, *settle(self.ledger, self.plan, self.state, self._subjects))
         shutil.rmtree(self.folder.private / "cache", ignore_errors=True)
@@ -355,6 +361,8 @@ def _check_training(data: PreparedCohort, plan: Plan) -> None:
         raise InputError(f"{data.cohort.uri}: no training subjects; check the split column")
     if (weak := weak_delta(plan.study, len(subjects))) is not None and plan.noise_multiplier is not None:
         warnings.warn(weak, stacklevel=3)
+    if data.cohort.subjects_assumed is not None and plan.study.cohort.unit == "subject":
+        warnings.warn(data.cohort.subjects_assumed, stacklevel=3)
     for missing in data.classes_without_training():
         warnings.warn(f"no training record has the class {missing!r}; is it a spelling of another?", stacklevel=3)
 

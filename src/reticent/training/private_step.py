@@ -18,8 +18,11 @@ from reticent.training.private_run import Step
 
 
 def ready_batch(study: Study, batch: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
-    """A batch in as many views of each record as the study wants, augmented, and laid out as the model wants it."""
-    if study.training.views > 1:
+    """A batch in as many views of each record as the study wants, augmented, and laid out as the model wants it.
+
+    Patches are such views already.
+    """
+    if study.training.views > 1 and study.cohort.patch_size is None:
         batch = tree_map(lambda tensor: tensor.repeat_interleave(study.training.views, 0), batch)
     batch = augment(batch) if study.training.augment == "light" else batch
     return {**batch, "inputs": laid_out(batch["inputs"], layout)}

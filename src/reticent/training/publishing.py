@@ -15,7 +15,7 @@ _PACKAGES = ("reticent", "torch", "numpy", "monai")
 
 
 def make_statement(
-    plan: Plan, state: RunState, source: RandomSource, *, subjects: int, weights: bytes
+    plan: Plan, state: RunState, source: RandomSource, *, subjects: int, weights: bytes, assumed: str | None = None
 ) -> PrivacyStatement:
     """The privacy statement of a run that has spent all its planned steps, on training `subjects`, about `weights`."""
     privacy = plan.study.privacy
@@ -31,7 +31,7 @@ def make_statement(
         steps=1 if privacy.private_activations else privacy.steps,  # of the mechanism: features are released once
         max_norm=privacy.max_norm if private else None,
         max_records_per_subject=privacy.max_records_per_subject,
-        not_covered=_not_covered(plan, subjects),
+        not_covered=_not_covered(plan, subjects, assumed),
         random_source=source.description,
         public_weights=state.public_weights,
         software={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -49,7 +49,7 @@ def weak_delta(study: Study, subjects: int) -> str | None:
     )
 
 
-def _not_covered(plan: Plan, subjects: int) -> tuple[str, ...]:
+def _not_covered(plan: Plan, subjects: int, assumed: str | None) -> tuple[str, ...]:
     study = plan.study
     if plan.noise_multiplier is None:
         return ("everything: the run was not private",)
@@ -83,6 +83,8 @@ def _not_covered(plan: Plan, subjects: int) -> tuple[str, ...]:
             "the non-private twin: it was trained on the same patients without noise; its metrics stay in private/ and "
             "report.html"
         )
+    if unit == "subject" and assumed is not None:
+        gaps.insert(0, f"patients who are there under several identifiers: {assumed}")
     if unit == "record":
         gaps.append(
             "patients: only single records are protected; a patient with k records has a weaker guarantee than stated"

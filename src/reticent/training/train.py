@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
+from reticent.models import SliceClassifier
 from reticent.records import RIDGE, Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
@@ -28,6 +29,7 @@ from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
 from reticent.training.ridge import fit_exactly, fit_ridge
 from reticent.training.sharding import add_up_gradients, share_weights
+from reticent.training.slice_explanations import held_out_explanations
 from reticent.training.tasks import ProbabilityTask, Regression
 from reticent.training.weights import load_released
 
@@ -63,6 +65,10 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         InputError: the options do not fit the cohort; or the network cannot be built, does not take the images, gives
             outputs of another shape than the task needs, has nothing to train, or couples patients.
     """
+    if study.cohort.patch_size is not None and cohort.task != "segmentation":
+        raise InputError(
+            "--patch-size is for segmentation: a patch does not tell the class of an image; say --image-size"
+        )
     if study.privacy.private_activations:
         _require_linear_head(study, cohort)
     if study.model.name == RIDGE:
@@ -136,6 +142,9 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     if not run.ranks.leads:
         return run.folder
     splits = held_out_metrics(learner.predicting(run.task), run.data)
+    predicting = learner.predicting(run.task)
+    if isinstance(predicting, SliceClassifier):
+        run.folder.write_explanations(held_out_explanations(predicting, run.data))
     twin = _twin(run, layout, progress) if study.training.twin else ()
     run.finish(learner.released, Metrics(task=run.task.kind, splits=splits, twin=twin))
     return run.folder
@@ -198,7 +207,7 @@ def _twin(run: PrivateRun, layout: torch.memory_format, progress: Progress) -> t
     loss_fn, learner = run.task.loss_fn(run.state.class_weights), Learner(study, model, run.expected_subjects)
     steps, source, memory = study.privacy.steps, SystemSource(), study.training.memory_mb * 2**20
     for index in range(steps):
-        batch = ready_batch(study, run.data.batch(*run.sampler.draw(index, source)), layout)
+        batch = ready_batch(study, run.data.training_batch(*run.sampler.draw(index, source)), layout)
         _plain_gradient(model, loss_fn, batch, run.batch_size * study.training.views, memory)
         learner.step(index)
         progress("Training the non-private twin", index + 1, steps)

@@ -2,5 +2,7 @@
 
 from reticent.data.dicom.address import absolute_address, is_dicom
 from reticent.data.dicom.opening import open_dicom
+from reticent.data.dicom.reader import DicomReader
+from reticent.data.dicom.results import segmentation, structured_report
 
-__all__ = ["absolute_address", "is_dicom", "open_dicom"]
+__all__ = ["DicomReader", "absolute_address", "is_dicom", "open_dicom", "segmentation", "structured_report"]

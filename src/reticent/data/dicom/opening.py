@@ -195,7 +195,7 @@ def _labels(
     task, classes, values = read_labels(path, joined.table, roles, unlabelled)
     masks = [None] * len(joined.table) if roles.mask is None else texts(joined.table, roles.mask)
     for row, (mask, split) in enumerate(zip(masks, splits, strict=True), start=2):
-        if roles.mask is not None and mask is None and split != "unlabelled":
+        if roles.mask is not None and not roles.labels and mask is None and split != "unlabelled":
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
     attributes = attribute_rows(joined.table, _free(joined, roles), {c: role for role, c in others.items()})
     return _Labels(joined, task, classes, values, splits, masks, attributes)

@@ -23,8 +23,9 @@ class GraphPreparation:
     """What is done to every surface for networks on its graph, in the order: decimation, position, unit.
 
     Surfaces get at most `faces` faces. With the public `reference` (`read_reference`, no patient of the cohort) they
-    are registered to it without scaling, else moved so that the middle of their area is the origin. Coordinates are divided
-    by `length`, in the unit of the files; None: the reference's (its root mean square distance from its centre), or 1.
+    are registered to it without scaling, else moved so that the middle of their area is the origin. Coordinates are
+    divided by `length`, in the unit of the files; None: the reference's (root mean square distance from its centre),
+    or 1.
 
     The input "surface" is float32 (12, P), P = faces / 2 + 3:
 

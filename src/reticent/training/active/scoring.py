@@ -36,6 +36,10 @@ def pool_scores(
     """
     study, state = run.study(), run.state()
     task = make_task(state)
+    if study.cohort.patch_size is not None:
+        raise InputError(
+            "a run on patches does not score whole images; train with --image-size to select what to label"
+        )
     if not isinstance(task, ProbabilityTask):
         raise InputError(f"{run.path}: {task.kind} gives no probabilities to select by; use --acquisition random")
     model = new_model(study, task, state.inputs, state.image_size)

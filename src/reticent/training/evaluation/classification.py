@@ -15,7 +15,7 @@ from reticent.records import GroupMetrics, Measured, SplitMetrics
 from reticent.training.evaluation.bootstrap import measure
 from reticent.training.evaluation.calibration import Reliability, reliability
 from reticent.training.evaluation.groups import attribute_groups, group, rests_on_few
-from reticent.training.evaluation.statistics import Flags, Floats, Statistic, auroc, macro, mean, share
+from reticent.training.evaluation.statistics import Flags, Floats, Statistic, auroc, macro, matthews, mean, share
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 THRESHOLD = 0.5
@@ -39,6 +39,7 @@ def evaluate_classification(
     | auroc | of the positive class | mean of one class versus the rest | mean over labels |
     | sensitivity, specificity | at 0.5 | by class, largest probability | by label, at 0.5 |
     | balanced_accuracy | mean of the two | mean sensitivity of the classes | mean over labels of the binary one |
+    | matthews | correlation of decision and truth | the same, all classes (Gorodkin 2004) | mean over labels |
     | brier | mean (p - y)^2 | summed over the classes (Brier 1950) | mean over labels |
     | calibration_error | of the positive class | of the decided class (Guo et al. 2017) | of all labels pooled |
 
@@ -105,7 +106,7 @@ def _suppressed(cases: _Cases, subjects: Sequence[str]) -> dict[str, Measured]:
     """The metrics of a subgroup, without those that rest on fewer than 10 subjects of a class."""
     few = {truth: [rests_on_few(subjects, cases.truth[:, k] == truth) for k in cases.scored] for truth in (True, False)}
     hidden = [name for name, truth in (("sensitivity", True), ("specificity", False)) if any(few[truth])]
-    hidden += ["auroc", "balanced_accuracy"] if any(few[True] + few[False]) else []
+    hidden += ["auroc", "balanced_accuracy", "matthews"] if any(few[True] + few[False]) else []
     return {
         name: Measured(value=None) if name in hidden else value for name, value in _metrics(cases, subjects).items()
     }
@@ -119,6 +120,7 @@ def _statistics(cases: _Cases) -> dict[str, Statistic]:
         statistics["balanced_accuracy"] = macro([_sensitivity(cases, k) for k in cases.scored])
     else:
         statistics["balanced_accuracy"] = macro([_balanced_accuracy(cases, k) for k in cases.scored])
+    statistics["matthews"] = _matthews(cases)
     squares = (cases.probabilities - cases.truth) ** 2
     statistics["brier"] = mean(squares.sum(axis=1) if cases.task == "multi-class" else squares.mean(axis=1))
     return statistics
@@ -139,6 +141,13 @@ def _specificity(cases: _Cases, k: int) -> Statistic:
 def _balanced_accuracy(cases: _Cases, k: int) -> Statistic:
     sensitivity, specificity = _sensitivity(cases, k), _specificity(cases, k)
     return lambda weights: (sensitivity(weights) + specificity(weights)) / 2
+
+
+def _matthews(cases: _Cases) -> Statistic:
+    if cases.task != "multi-label":
+        return matthews(cases.decided, cases.truth)
+    both = [np.stack([flags, ~flags], 2) for flags in (cases.decided, cases.truth)]
+    return macro([matthews(both[0][:, k], both[1][:, k]) for k in cases.scored])
 
 
 def _reliability(cases: _Cases) -> Reliability:

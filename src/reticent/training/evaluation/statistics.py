@@ -46,6 +46,22 @@ def auroc(scores: Floats, positive: Flags) -> Statistic:
     return statistic
 
 
+def matthews(decided: Flags, truth: Flags) -> Statistic:
+    r"""Correlation of decision and truth, both one-hot (n_records, k); 0 is chance (Matthews 1975, Gorodkin 2004).
+
+    With s records, c of them right, and of class k t_k in truth and p_k decided,
+    :math:`(cs - \sum_k p_k t_k) / \sqrt{(s^2 - \sum_k p_k^2)(s^2 - \sum_k t_k^2)}`; undefined with one class only.
+    """
+    right, decisions, truths = (decided & truth).any(1).astype(float), decided.T.astype(float), truth.T.astype(float)
+
+    def statistic(weights: Floats) -> Floats:
+        s, c, p, t = weights.sum(axis=0), right @ weights, decisions @ weights, truths @ weights
+        spread = (s**2 - (p**2).sum(axis=0)) * (s**2 - (t**2).sum(axis=0))
+        return _ratio(c * s - (p * t).sum(axis=0), np.sqrt(spread.clip(min=0)))
+
+    return statistic
+
+
 def macro(statistics: Sequence[Statistic]) -> Statistic:
     """Unweighted mean of the statistics that are defined."""
 

@@ -15,7 +15,7 @@ from reticent.data import Preprocessing
 from reticent.models import Output
 from reticent.records import SplitMetrics
 from reticent.training.evaluation import evaluate_segmentation, segmentation_scores
-from reticent.training.prediction import predict
+from reticent.training.prediction import forward, predict
 from reticent.training.tasks.task import ProbabilityTask
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Segmentation(ProbabilityTask):
         for i in records:
             loaded = data.cohort.load(i)
             truth = loaded.targets["mask"]
-            mask = segment(model, data.batch([i])["inputs"], truth.shape, data.preprocessing, loaded.spacing)
+            mask = segment(model, data.whole(i), truth.shape, data.preprocessing, loaded.spacing)
             scores.append(segmentation_scores(mask, truth, len(self.classes), [1.0] * truth.ndim))
         dice, hd95 = (np.stack(values) for values in zip(*scores, strict=True))
         subjects, attributes = [str(entry.subject) for entry in entries], [entry.attributes for entry in entries]
@@ -74,10 +74,22 @@ def segment(
 ) -> np.ndarray:
     """Label of every pixel or voxel of one record on its own grid, of this shape and spacing.
 
-    Logits are interpolated to that grid; where the record was cut to a declared spacing, labels are put back instead.
+    Networks of patches slide over the record with half a patch of overlap, their logits averaged with Gaussian weights
+    (Isensee et al. 2021). Logits are interpolated to the record's grid.
     """
-    logits = predict(model, inputs)
-    if preprocessing.spacing is not None:
-        return preprocessing.restore(logits.argmax(1)[0].numpy(), shape, spacing)
+    logits = predict(model, inputs) if preprocessing.least is None else _slide(model, inputs, preprocessing.least)
+    on_grid = torch.from_numpy(preprocessing.uncut(logits[0].numpy(), shape, spacing))[None]
     mode = "bilinear" if len(shape) == 2 else "trilinear"
-    return F.interpolate(logits, size=shape, mode=mode, align_corners=False).argmax(1)[0].numpy()
+    return F.interpolate(on_grid, size=shape, mode=mode, align_corners=False).argmax(1)[0].numpy()
+
+
+@torch.no_grad()
+def _slide(model: nn.Module, inputs: Mapping[str, Tensor], window: tuple[int, ...]) -> Tensor:
+    from monai.inferers import sliding_window_inference
+
+    (name,) = inputs
+    model.eval()
+    return sliding_window_inference(
+        inputs[name], window, sw_batch_size=4, overlap=0.5, mode="gaussian",
+        predictor=lambda patches: forward(model, {name: patches}),
+    )  # fmt: skip
