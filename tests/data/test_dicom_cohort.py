@@ -4,8 +4,7 @@ import pytest
 from dicom_tree import MR, image, uid, voxels, write_flat, write_labels, write_series
 from PIL import Image, ImageDraw
 
-from reticent.data import DecodedCache, Preprocessing, inspect_cohort, open_cohort
-from reticent.data.dicom import absolute_address
+from reticent.data import DecodedCache, Preprocessing, absolute_address, inspect_cohort, open_cohort
 from reticent.errors import InputError
 
 

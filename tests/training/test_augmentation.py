@@ -81,3 +81,42 @@ def test_with_no_motion_and_no_gamma_nothing_changes(monkeypatch):
     after = augment(batch)
     torch.testing.assert_close(after["inputs"]["image"], batch["inputs"]["image"], atol=1e-4, rtol=0)
     assert torch.equal(after["targets"]["mask"], batch["targets"]["mask"])
+
+
+@pytest.mark.parametrize("size", [(48, 48), (40, 72)])
+def test_boxes_move_with_their_images(size):
+    """Bright rectangles, and the boxes around them before and after: their edges agree to a pixel and a half."""
+    count, edges = 40, torch.tensor([12.0, 10.0, 30.0, 26.0])
+    image = torch.zeros(count, 1, *size)
+    image[:, :, 10:26, 12:30] = 1
+    boxes = torch.zeros(count, 3, 4)
+    boxes[:, 0] = edges
+    objects = torch.tensor([[2, -1, -1]]).repeat(count, 1)
+    torch.manual_seed(4)
+    after = augment({"inputs": {"image": image}, "targets": {"boxes": boxes, "objects": objects}})
+    moved = after["targets"]["boxes"]
+    assert after["targets"]["objects"].equal(objects)
+    assert moved.dtype == torch.float32
+    assert not moved[:, 1:].any()
+    assert (moved[:, 0] - edges).abs().amax() > 2
+    for picture, box in zip(after["inputs"]["image"][:, 0], moved[:, 0], strict=True):
+        rows, columns = (torch.nonzero((picture > 0.5).any(axis)).flatten() for axis in (1, 0))
+        found = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+        assert (
+            found - box
+        ).abs().max() <= 1.5 + 18 * 0.085 / 2  # an upright box around a turned one is a little larger
+
+
+def test_objects_that_leave_the_image_are_dropped(monkeypatch):
+    monkeypatch.setattr(augmentation, "_SHIFT", 1.0)
+    image = torch.zeros(30, 1, 32, 32)
+    boxes = torch.tensor([[[2.0, 2.0, 8.0, 8.0]]]).repeat(30, 1, 1)
+    torch.manual_seed(0)
+    targets = {"boxes": boxes, "objects": torch.zeros(30, 1, dtype=torch.long)}
+    after = augment({"inputs": {"image": image}, "targets": targets})["targets"]
+    gone = after["objects"][:, 0] == -1
+    assert gone.any()
+    assert not gone.all()
+    assert not after["boxes"][gone].any()
+    assert (after["boxes"][~gone] >= 0).all()
+    assert (after["boxes"][~gone] <= 32).all()

@@ -39,17 +39,22 @@ def command(
         list[str] | None, typer.Option(help="File column of a manifest, as file=NAME (default: as in training).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV or JSON file (default: CSV on screen); for masks the folder to write to.")
+        Path | None,
+        typer.Option(
+            help="CSV or JSON file (default: CSV on screen); for boxes JSON; for masks the folder to write to."
+        ),
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(help="New folder for what each slice gave (--model slices), or each vertex of a surface (PLY)."),
+        typer.Option(
+            help="New folder for what each slice or vertex gave (networks on them), or pictures of the boxes."
+        ),
     ] = None,
     sr: Annotated[
         Path | None, typer.Option("--sr", help="New folder for a DICOM structured report on each DICOM record.")
     ] = None,
 ) -> None:
-    """Predict probabilities or numbers (CSV or JSON), or masks in the geometry of each input.
+    """Predict probabilities or numbers (CSV, JSON), boxes (COCO JSON), or masks in each input's geometry.
 
     Masks are NIfTI, of DICOM input DICOM SEG.
     """
@@ -61,6 +66,11 @@ def command(
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
     model = f"reticent {folder.state().run}"
+    if predictor.task.output == "boxes":
+        from reticent.cli.predict_boxes import write_boxes
+
+        write_boxes(predictor, files, columns, out, explain)
+        return
     if predictor.task.segments:
         if explain is not None or sr is not None:
             raise InputError("--explain and --sr are about classes; this run draws masks")
@@ -86,11 +96,11 @@ def command(
         nullcontext() if sr is None else whole_folder(sr, "--sr") as reports,
     ):
         for address in files:
-            for found in _records(predictor, address, columns):
+            for found in records(predictor, address, columns):
                 values = _said(predictor, found)
                 rows.append({"file": found.name, **values})
                 if aside is not None:
-                    _explain(predictor, found, aside / f"{len(rows):04d}_{_stem(found.name)}")
+                    _explain(predictor, found, aside / f"{len(rows):04d}_{stem(found.name)}")
                 if reports is not None:
                     if found.report is None:
                         raise InputError(f"{found.name}: --sr writes DICOM for DICOM records; leave it out")
@@ -100,7 +110,7 @@ def command(
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """A record to predict on, with its mesh where it is one.
 
     `report` makes a writer of a structured report from values and the model's name.
@@ -113,23 +123,24 @@ class _Found(NamedTuple):
     mesh: Mesh | None = None
 
 
-def _records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[_Found]:
+def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[Found]:
+    """The records at an address."""
     from reticent.data import DicomReader, image_files, is_dicom, read_image, structured_report
 
     if predictor.surfaces is not None:
         for name, inputs, mesh in read_surfaces(predictor, predictor.surfaces, address, columns):
-            yield _Found(name, inputs, None, mesh=mesh)
+            yield Found(name, inputs, None, mesh=mesh)
     elif address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
         cohort = _opened(address)
         for i, entry in enumerate(cohort.entries):
             record, report = cohort.load(i), None
             if isinstance(cohort.reader, DicomReader):
                 report = partial(structured_report, cohort.reader.root, entry.locator.series)
-            yield _Found(entry.key, record.inputs, record.spacing, report)
+            yield Found(entry.key, record.inputs, record.spacing, report)
     else:
         for name, path in image_files(address, columns):
             image, affine = read_image(path)
-            yield _Found(name, {predictor.input_name: image}, _spacing(affine))
+            yield Found(name, {predictor.input_name: image}, _spacing(affine))
 
 
 def _opened(address: str) -> Cohort:
@@ -141,14 +152,14 @@ def _opened(address: str) -> Cohort:
     return cohort
 
 
-def _said(predictor: Predictor, found: _Found) -> dict[str, float]:
+def _said(predictor: Predictor, found: Found) -> dict[str, float]:
     """What the model says of a record, by name: numbers in their units, or probabilities."""
     if predictor.task.kind == "regression":
         return predictor.numbers(found.inputs, found.spacing)
     return predictor.probabilities(found.inputs, found.spacing)
 
 
-def _explain(predictor: Predictor, found: _Found, path: Path) -> None:
+def _explain(predictor: Predictor, found: Found, path: Path) -> None:
     from reticent.data.surfaces import write_ply
 
     if found.mesh is None:
@@ -173,7 +184,7 @@ def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:
     save_slice_figure(found, f"{name}: {found.classes[found.predicted]}", path.with_name(f"{path.name}.png"))
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     """The name without folders and suffixes, in letters that every file system takes."""
     return re.sub(r"[^\w-]+", "_", Path(name).name.split(".")[0])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reticent.cli.console import console, progress
-from reticent.cli.left_out import left_out_words
+from reticent.cli.left_out import left_out_words, remark_words
 from reticent.cli.ranks import on_all_ranks, on_rank_zero
 from reticent.cli.train_options import given_flags, study_values
 from reticent.errors import InputError
@@ -28,8 +28,9 @@ def command(
         str | None,
         typer.Argument(
             help="Folder of class folders, manifest (CSV, Parquet) of images or meshes, folder of DICOM files "
-            "(dicom:FOLDER?rule=value), MSD or nnU-Net folder, MedMNIST .npz or medmnist:NAME, .npz of meshes, "
-            "surfaces:ADDRESS (masks as surfaces), phantom:chest, or a study.toml to repeat.",
+            "(dicom:FOLDER?rule=value), MSD or nnU-Net folder, boxes in a VOC folder or COCO file, MedMNIST .npz or "
+            "medmnist:NAME, .npz of meshes, surfaces:ADDRESS (masks as surfaces), phantom:chest, or a study.toml to "
+            "repeat.",
             show_default=False,
         ),
     ] = None,
@@ -146,8 +147,8 @@ def command(
     model: Annotated[
         str | None,
         Option(
-            help="default, smoothnet, resnet9, complex, slices, mesh-sage, pointnet, ridge, monai:NAME or "
-            "package.module:factory.",
+            help="default, smoothnet, resnet9, complex, slices, centre-detector, mesh-sage, pointnet, ridge, "
+            "monai:NAME or package.module:factory.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -227,7 +228,7 @@ def command(
     ] = False,
     resume: Annotated[Path | None, Option(help="Continue an interrupted run.", rich_help_panel=_JOB)] = None,
 ) -> None:
-    """Train a differentially private classifier, segmenter or predictor of numbers.
+    """Train a differentially private classifier, segmenter, detector or predictor of numbers.
 
     It leaves a run folder with its evidence. The noise is calibrated to the target before training; every patient
     (subject) is one unit of privacy.
@@ -249,6 +250,8 @@ def command(
         console.print(f"{what} (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False)
     if opened.left_out:
         console.print(left_out_words(opened), highlight=False, markup=False)
+    if opened.remarks:
+        console.print(remark_words(opened), highlight=False, markup=False)
     if not dry_run:
         finish(_start(study, opened, out, ledger))
     elif own_rank() == 0:

@@ -9,8 +9,8 @@ import numpy as np
 from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
-Task = Literal["binary", "multi-class", "multi-label", "segmentation", "regression"]
-DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation"})
+Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection", "regression"]
+DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection"})
 """Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
 
 SPLIT_ROLES: dict[str, Role] = {
@@ -38,7 +38,7 @@ class Record:
 
     `inputs` maps a name to an array (C, H, W) or (C, D, H, W), of a surface (C, n) (see `reticent.data.surfaces`).
     `targets` is empty if the record is unlabelled, else holds "label" (int64 scalar, or float32 (n,) of several labels
-    or of a regression's targets) or "mask" (int64, the spatial shape).
+    or of a regression's targets), "mask" (int64, the spatial shape), or "boxes" and "objects" (see `BoxReader`).
     """
 
     subject: str
@@ -63,8 +63,8 @@ class Entry:
     """What is known of a record without reading pixels.
 
     `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, a tuple of a regression's
-    targets, or None (segmentation or unlabelled); `split` is None where the split is still to be drawn; `locator`
-    belongs to the cohort's reader.
+    targets, or None (unlabelled, or targets that are decoded with the pixels); `split` is None where the split is still
+    to be drawn; `locator` belongs to the cohort's reader.
     """
 
     key: str
@@ -87,7 +87,7 @@ class Reader(Protocol):
     def decode(self, locator: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Channel-first float32 inputs (8-bit image formats scaled to [0, 1]), and what targets are stored with them.
 
-        "mask": int64, of the spatial shape.
+        "mask": int64, of the spatial shape; "boxes" and "objects": see `BoxReader`.
         """
 
     def digest(self, locator: Any) -> bytes:

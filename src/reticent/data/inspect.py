@@ -15,7 +15,7 @@ from reticent.errors import InputError
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Counts in one split; `labels` counts records per class, or for multi-label and masks the records that show it.
+    """Counts in one split; `labels` counts records per class, of several labels, masks and boxes those that show it.
 
     Of a regression it counts the records that have each target.
     """
@@ -105,6 +105,8 @@ def _shown(record: Record, cohort: Cohort) -> list[str]:
     classes = cohort.classes
     if "mask" in record.targets:
         return [classes[value] for value in np.unique(record.targets["mask"])]
+    if "objects" in record.targets:
+        return [classes[value] for value in np.unique(record.targets["objects"]) if value >= 0]
     label = record.targets.get("label")
     if label is None:
         return []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from reticent.data.cohort import Cohort
+from reticent.data.detection import is_detection, open_detection
 from reticent.data.dicom import is_dicom, open_dicom
 from reticent.data.folder import open_folder
 from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
@@ -26,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 _READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Cohort]], ...] = (
     (lambda uri: uri.startswith("phantom:"), open_phantom),
     (lambda uri: uri.endswith(".npz"), open_npz),
+    (is_detection, open_detection),
     (is_nnunet, open_nnunet),
     (lambda uri: (Path(uri) / "dataset.json").is_file(), open_msd),
     (lambda uri: Path(uri).is_dir(), open_folder),
@@ -49,7 +51,8 @@ def open_cohort(
 
     `uri` is a folder of class folders, an MSD or nnU-Net folder, a folder of DICOM files (`dicom:FOLDER?rule=value`), a
     manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME`, `phantom:chest`, an archive of meshes (`.npz`) or
-    `surfaces:ADDRESS`, the masks of another cohort as surfaces. `columns` maps roles (file,
+    `surfaces:ADDRESS`, the masks of another cohort as surfaces; or of boxes a VOC folder, a COCO file or an Oktoberfest
+    folder (`boxes:PATH?rule=value`). `columns` maps roles (file,
     subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
     multi-label task; `targets` the numbers of a regression, each with its declared range in its unit (None: not told,
     which is for inspection and prediction). `surfaces` says how meshes are prepared. `download` allows fetching a
@@ -118,7 +121,7 @@ def _read(
         return as_surfaces(masks, uri, targets, surfaces, progress)
     if is_dicom(uri):
         return open_dicom(uri, columns, labels, targets, strict=strict, progress=progress)
-    if uri.lower().endswith(MANIFEST_SUFFIXES):
+    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_detection(uri):
         return open_manifest(uri, columns, labels, targets, surfaces)
     if is_bundle(uri):
         return open_bundle(uri, columns, labels, targets, surfaces, strict=strict)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from reticent.data.cohort import Record
+from reticent.data.detection.geometry import Placement, clip_boxes
 from reticent.errors import InputError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -17,9 +18,9 @@ class Preprocessing:
 
     `size` is the spatial shape in pixels (None: as stored, padded where a side is below `least`). With `spacing`, the
     size of a pixel or voxel in mm along every axis, images are resampled to that and cut, or padded with each channel's
-    least value (masks: 0), around their centre to `size`; without it they are resized to `size`. `window` (centre,
-    width) maps the values centre - width / 2 to centre + width / 2 to [0, 1] and clips others. All are declared, not
-    taken from the cohort.
+    least value (masks: 0), around their centre to `size`; without it they are resized to `size`, or with `keep_aspect`
+    by one factor for all axes so that they just fit in, and padded. `window` (centre, width) maps the values
+    centre - width / 2 to centre + width / 2 to [0, 1] and clips others. All are declared, not taken from the cohort.
 
     `grey` turns three channels into one by luminance; `channels` asks for a number of channels, to which colour is
     reduced by luminance and grey repeated.
@@ -37,9 +38,10 @@ class Preprocessing:
     spacing: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
     least: tuple[int, ...] | None = None
+    keep_aspect: bool = False
 
     def apply(self, record: Record) -> Record:
-        """The preprocessed record; masks take the nearest label.
+        """The preprocessed record; masks take the nearest label, boxes move with the image and are clipped to it.
 
         Raises InputError if size, spacing or channels do not fit, or the record does not tell its spacing.
         """
@@ -49,18 +51,33 @@ class Preprocessing:
             mask = targets["mask"]
             between = self._resampled(record.subject, mask.shape, record.spacing)
             targets["mask"] = cut_or_pad(resize_mask(mask, between)[None], self._final(between), 0)[0]
+        if self.size is not None and "boxes" in targets:
+            shape = next(iter(record.inputs.values())).shape[1:]
+            moved = self.placement(shape, record.spacing).forward(targets["boxes"]).astype(np.float32)
+            size = (self.size[0], self.size[1])
+            targets["boxes"], targets["objects"] = clip_boxes(moved, targets["objects"], size)
         return replace(record, inputs=inputs, targets=targets)
+
+    def placement(self, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Placement:
+        """Where the pixels of an image of this shape go."""
+        assert self.size is not None
+        between = self._resampled("the image", shape, spacing)
+        scale = (between[0] / shape[0], between[1] / shape[1])
+        return Placement(scale, (float(-_beyond(between[0], self.size[0])), float(-_beyond(between[1], self.size[1]))))
 
     def uncut(self, values: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> np.ndarray:
         """Values (C, ...) on the grid of a preprocessed record, without what it was padded with and with 0 where it was
         cut: on a grid with the field of view of the record, which has this shape and spacing.
         """
-        if self.spacing is None and self.size is not None:
+        if self.spacing is None and self.size is not None and not self.keep_aspect:
             return values
         return cut_or_pad(values, self._resampled("the image", shape, spacing), 0)
 
     def _resampled(self, subject: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> tuple[int, ...]:
         """The shape between resampling and cutting: whole pixels nearest to the declared spacing."""
+        if self.spacing is None and self.size is not None and self.keep_aspect:
+            factor = min(new / old for new, old in zip(self.size, shape, strict=True))
+            return tuple(max(1, round(side * factor)) for side in shape)
         if self.spacing is None:
             return self.size or shape
         if spacing is None:
@@ -113,13 +130,18 @@ def cut_or_pad(array: np.ndarray, size: tuple[int, ...], padding: np.ndarray | i
 
     Either undoes the other.
     """
-    beyond = [int((side - wanted) / 2) for side, wanted in zip(array.shape[1:], size, strict=True)]
+    beyond = [_beyond(side, wanted) for side, wanted in zip(array.shape[1:], size, strict=True)]
     kept = tuple(slice(max(0, b), max(0, b) + wanted) for b, wanted in zip(beyond, size, strict=True))
     cut = array[(slice(None), *kept)]
     inside = tuple(slice(max(0, -b), max(0, -b) + side) for b, side in zip(beyond, cut.shape[1:], strict=True))
     padded = np.full((len(array), *size), padding, array.dtype)
     padded[(slice(None), *inside)] = cut
     return padded
+
+
+def _beyond(side: int, wanted: int) -> int:
+    """Pixels cut off in front, or minus those padded."""
+    return int((side - wanted) / 2)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

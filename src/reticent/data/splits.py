@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 from reticent.data.cohort import Cohort
 from reticent.errors import InputError
@@ -31,6 +32,12 @@ def assign_splits(cohort: Cohort, key: bytes, *, val: float = 0.15, test: float 
                 "give a split column or other shares"
             )
     return splits
+
+
+def split_by_time(times: Sequence[float], *, test_from: float, val_from: float | None = None) -> list[str]:
+    """ "test" from `test_from` on, "val" from `val_from` on, "train" before: as a model meets what comes after it."""
+    first = test_from if val_from is None else val_from
+    return ["test" if time >= test_from else "val" if time >= first else "train" for time in times]
 
 
 def _drawn(subject: str, key: bytes, val: float, test: float) -> str:

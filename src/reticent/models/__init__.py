@@ -1,6 +1,7 @@
 """Models: networks for private training, real and complex, MONAI's by name, and the user's own."""
 
 from reticent.models.build import Output, build_model
+from reticent.models.centre_detector import CentreDetector
 from reticent.models.complex_activations import Cardioid, ConjMish, IGaussian, LogMagnitude, SeparableMish
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.complex_layers import Magnitude, initialise_complex
@@ -25,9 +26,9 @@ from reticent.models.to_private import to_private
 from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
-    "NORMS", "SURFACE_CHANNELS", "Cardioid", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "GraphNorm",
-    "IGaussian", "LinearModel", "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MeshSage", "Output", "PerPart",
-    "PointNet", "ResNet9", "SageLayer", "SeparableMish", "SliceClassifier", "SliceOutput", "SmallUNet",
+    "NORMS", "SURFACE_CHANNELS", "Cardioid", "CentreDetector", "ComplexClassifier", "ComplexGroupNorm", "ConjMish",
+    "GraphNorm", "IGaussian", "LinearModel", "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MeshSage", "Output",
+    "PerPart", "PointNet", "ResNet9", "SageLayer", "SeparableMish", "SliceClassifier", "SliceOutput", "SmallUNet",
     "SmoothClassifier", "SmoothNet", "SurfaceGraph", "add_scale_norm", "additions_without_norm", "build_model",
     "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace", "read_surface_graph", "standardise_weights",
     "to_complex", "to_private",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from reticent.errors import InputError, first_line
+from reticent.models.centre_detector import CentreDetector
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.linear_model import LinearModel
 from reticent.models.mesh_sage import MeshSage
@@ -20,8 +21,8 @@ from reticent.models.small_unet import SmallUNet
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
-Output = Literal["vector", "mask"]
-"""What a network gives for a record: numbers (outputs,), or (outputs, *image size)."""
+Output = Literal["vector", "mask", "boxes"]
+"""What a network gives for a record: numbers (outputs,), (outputs, *image size), or maps of a quarter of the size."""
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -40,12 +41,12 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier` or, for segmentation, `SmallUNet`; `"smoothnet"`, `"resnet9"` and `"complex"` are
-    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"mesh-sage"` and `"pointnet"` are `MeshSage` (the default of
-    surfaces) and `PointNet`; `"ridge"` is a `LinearModel`; `"slices"` is a `SliceClassifier`; `"monai:NAME"` a class of
-    `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with `arguments` and
-    with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and `image_size` (also
-    `img_size`) that its signature names.
+    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`), for
+    surfaces `MeshSage` (`"mesh-sage"`); `"smoothnet"`, `"resnet9"`, `"complex"` and `"pointnet"` are `SmoothNet`,
+    `ResNet9`, `ComplexClassifier` and `PointNet`; `"slices"` is a `SliceClassifier`, `"ridge"` a `LinearModel`;
+    `"monai:NAME"` a class of `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with
+    `arguments` and with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and
+    `image_size` (also `img_size`) that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
@@ -104,20 +105,33 @@ def slices(
     return SliceClassifier(network, out_channels, features, **options)
 
 
-_DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet}
-_OWN = {
-    "smoothnet": SmoothNet, "resnet9": ResNet9, "complex": ComplexClassifier, "slices": slices, "mesh-sage": MeshSage,
-    "pointnet": PointNet, "ridge": LinearModel,
-}  # fmt: skip
+_DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet, "boxes": CentreDetector}
+_OWN: dict[str, tuple[Output, Any]] = {
+    "smoothnet": ("vector", SmoothNet),
+    "resnet9": ("vector", ResNet9),
+    "complex": ("vector", ComplexClassifier),
+    "slices": ("vector", slices),
+    "mesh-sage": ("vector", MeshSage),
+    "pointnet": ("vector", PointNet),
+    "ridge": ("vector", LinearModel),
+    "centre-detector": ("boxes", CentreDetector),
+}
+_GIVES: dict[Output, str] = {"vector": "classifies whole images", "mask": "draws masks", "boxes": "finds boxes"}
+_OTHERS: dict[Output, str] = {
+    "vector": "to classify say default, or another of docs/networks.md",
+    "mask": "for masks say default or monai:NAME",
+    "boxes": "for boxes say default",
+}
 
 
 def _factory(name: str, output: Output, spatial_dims: int) -> Any:
     if name == "default":
         return MeshSage if spatial_dims == 1 else _DEFAULTS[output]
     if name in _OWN:
-        if output != "vector":
-            raise InputError(f"model {name!r} classifies whole images; for masks say default or monai:NAME")
-        return _OWN[name]
+        gives, factory = _OWN[name]
+        if output != gives:
+            raise InputError(f"model {name!r} {_GIVES[gives]}; {_OTHERS[output]}")
+        return factory
     module_name, _, attribute = name.partition(":")
     if not attribute:
         own = ", ".join(f'"{own}"' for own in ("default", *_OWN))

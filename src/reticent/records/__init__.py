@@ -1,6 +1,7 @@
 """Records: study, run folder, privacy statement, journal, metrics and findings of audits, each with its schema."""
 
 from reticent.records.campaign import CampaignState, PlannedPhase
+from reticent.records.detections import Detections
 from reticent.records.files import csv_text, read_json, whole_folder, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
@@ -28,6 +29,7 @@ __all__ = [
     "RIDGE",
     "SMALLEST_GROUP",
     "Budget",
+    "Detections",
     "CampaignState",
     "CohortOptions",
     "Configuration",

@@ -1,5 +1,6 @@
 """Reports: what a run guarantees, measured and used, for readers inside the hospital. Computes nothing new."""
 
+from reticent.report.box_figure import save_box_figure
 from reticent.report.citations import cite
 from reticent.report.reconciliation import write_reconciliation
 from reticent.report.reconciliation_figure import save_reconciliation_figure
@@ -9,6 +10,6 @@ from reticent.report.tables import latex_table, markdown_table
 from reticent.report.wording import achieved, guaranteed
 
 __all__ = [
-    "achieved", "cite", "guaranteed", "latex_table", "markdown_table", "render_report", "save_reconciliation_figure",
-    "save_slice_figure", "write_reconciliation", "write_report",
+    "achieved", "cite", "guaranteed", "latex_table", "markdown_table", "render_report", "save_box_figure",
+    "save_reconciliation_figure", "save_slice_figure", "write_reconciliation", "write_report",
 ]  # fmt: skip

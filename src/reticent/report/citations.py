@@ -9,6 +9,7 @@ from pathlib import Path
 from reticent import __version__
 from reticent.records import RunFolder, Study, read_findings
 from reticent.report.attack_citations import ATTACK_CITATIONS
+from reticent.report.detection_citations import DETECTION_CITATIONS
 
 _TOOL = f"""\
 @software{{reticent,
@@ -255,10 +256,13 @@ def _entries(run: RunFolder) -> Iterator[str]:
     name = study.model.name
     if name in ("default", "smoothnet", "resnet9", "complex"):
         yield _GROUP_NORM
-    if name in ("default", "resnet9") or study.model.scale_norm:
+    detects = run.state().task == "detection"
+    if (name in ("default", "resnet9") and not detects) or study.model.scale_norm:
         yield _SCALE_NORM
-    if name in ("default", "smoothnet"):
+    if name in ("default", "smoothnet") and not detects:
         yield _SMOOTH_NET
+    if detects:
+        yield from DETECTION_CITATIONS
     if name == "complex":
         yield _COMPLEX
     if name == "slices":

@@ -88,6 +88,17 @@ def calibration_figure(curve: Curve, twin: Curve | None) -> str:
     return _figure("calibration", "Calibration curve", draw, size=3.6)
 
 
+def precision_recall_figure(curve: Curve, twin: Curve | None) -> str:
+    """Precision against recall, the non-private twin's beside it."""
+
+    def draw(axes: Any) -> None:
+        _pair(axes, curve, twin, marker="")
+        axes.set_xlabel("recall: objects found")
+        axes.set_ylabel("precision: findings that are right")
+
+    return _figure("precision-recall", "Precision and recall", draw, size=3.6)
+
+
 def _pair(axes: Any, curve: Curve, twin: Curve | None, marker: str) -> None:
     if twin:
         axes.plot(

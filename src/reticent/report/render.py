@@ -26,7 +26,7 @@ from reticent.records import (
 )
 from reticent.report import wording
 from reticent.report.citations import cite
-from reticent.report.figures import calibration_figure, roc_figure, tradeoff_figure
+from reticent.report.figures import calibration_figure, precision_recall_figure, roc_figure, tradeoff_figure
 from reticent.report.slice_figure import slice_figure
 
 
@@ -90,8 +90,16 @@ def _splits(metrics: Metrics) -> Iterator[_Split]:
         yield _Split(split, twin, tuple(_figures(split, twin)))
 
 
+_CURVES = (
+    ("roc", "ROC curve", roc_figure),
+    ("calibration", "Calibration", calibration_figure),
+    ("precision_recall", "Boxes at IoU 0.5, all classes", precision_recall_figure),
+    ("counting", "Counts, wherever boxes lie", precision_recall_figure),
+)
+
+
 def _figures(split: SplitMetrics, twin: SplitMetrics | None) -> Iterator[tuple[str, Markup]]:
-    for name, title, draw in (("roc", "ROC curve", roc_figure), ("calibration", "Calibration", calibration_figure)):
+    for name, title, draw in _CURVES:
         if split.curves.get(name):
             yield title, Markup(draw(split.curves[name], twin.curves.get(name) if twin else None))
 

@@ -15,6 +15,12 @@ METRIC_NAMES = {
     "matthews": "Matthews correlation",
     "brier": "Brier score",
     "calibration_error": "Calibration error",
+    "map": "mAP, IoU 0.5 to 0.95",
+    "ap": "AP, IoU 0.5 to 0.95",
+    "ap50": "AP at IoU 0.5",
+    "counting_area": "Counting area (boxes not looked at)",
+    "count_error": "Count error, objects an image",
+    "exactly_right": "Images counted exactly",
     "dice": "Dice",
     "hd95": "Hausdorff distance, 95 %",
 }

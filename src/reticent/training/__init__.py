@@ -13,6 +13,7 @@ from reticent.training.engine import (
     strategy,
 )
 from reticent.training.estimate import Cost, estimate
+from reticent.training.evaluation import CountingCurve, counting_curve, mean_average_precision
 from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
@@ -33,6 +34,7 @@ from reticent.training.sharding import local_model, outer_names
 from reticent.training.sweep import run_sweep, summary
 from reticent.training.tasks import (
     Classification,
+    Detection,
     ProbabilityTask,
     Regression,
     Segmentation,
@@ -48,6 +50,8 @@ __all__ = [
     "ClippedGrad",
     "ClippingBias",
     "Cost",
+    "CountingCurve",
+    "Detection",
     "FrozenFeatures",
     "Inspection",
     "LossFn",
@@ -80,6 +84,7 @@ __all__ = [
     "clipped_grad",
     "clipping_bias",
     "column_norm",
+    "counting_curve",
     "effective_temperature",
     "estimate",
     "held_out_metrics",
@@ -87,6 +92,7 @@ __all__ = [
     "join_ranks",
     "local_model",
     "make_plan",
+    "mean_average_precision",
     "new_model",
     "new_network",
     "open_studied",

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reticent.data import clip_boxes
+
 _ROTATION = 0.085
 """Largest rotation about an axis, in radians (5 degrees)."""
 _ZOOM = 0.05
@@ -19,8 +21,9 @@ _LOG_GAMMA = 0.2
 def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
-    Nothing is mirrored: in medical images the side of the body means something. Masks move with their images, labels
-    stay. Inputs of one record move together. Surfaces are turned and shifted (`turned`).
+    Nothing is mirrored: in medical images the side of the body means something. Masks and boxes move with their images
+    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels stay. Inputs of one
+    record move together. Surfaces are turned and shifted (`turned`).
     """
     inputs: dict[str, Tensor] = batch["inputs"]
     first = next(iter(inputs.values()))
@@ -39,6 +42,11 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
         mask = targets["mask"]
         moved_mask = _move(mask[:, None].to(first), grids[tuple(mask.shape[1:])], "nearest")
         targets["mask"] = moved_mask[:, 0].to(mask.dtype)
+    if "boxes" in targets:
+        around = _moved_boxes(targets["boxes"], motion, first.shape[2:]).numpy()
+        size = (first.shape[2], first.shape[3])
+        boxes, objects = clip_boxes(around, targets["objects"].numpy(), size)
+        targets |= {"boxes": torch.from_numpy(boxes), "objects": torch.from_numpy(objects)}
     return {**batch, "inputs": moved, "targets": targets}
 
 
@@ -51,6 +59,16 @@ def turned(surfaces: Tensor) -> Tensor:
     is_vertex = normals.abs().sum(1, keepdim=True) > 0
     shift = 2 * _uniform(len(surfaces), 3, _SHIFT)[..., None].to(surfaces)
     return torch.cat([(rotation @ positions + shift) * is_vertex, rotation @ normals, edges], 1)
+
+
+def _moved_boxes(boxes: Tensor, motion: Tensor, size: torch.Size) -> Tensor:
+    """The upright boxes around the corners of boxes (n, most, 4) that moved with their images."""
+    sides = torch.tensor(size[::-1], dtype=boxes.dtype)
+    corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(-1, (4, 2))
+    there = (2 * corners / sides - 1).flatten(1, 2) - motion[:, None, :, 2]
+    here = torch.linalg.solve(motion[:, :, :2], there.mT).mT.reshape(corners.shape)
+    pixels = (here + 1) / 2 * sides
+    return torch.cat([pixels.amin(-2), pixels.amax(-2)], -1)
 
 
 def _random_motion(count: int, size: torch.Size) -> Tensor:

@@ -16,7 +16,7 @@ from reticent.training.weights import load_weights
 
 def new_model(study: Study, task: Task, channels: dict[str, int], image_size: tuple[int, ...]) -> nn.Module:
     """The study's network, with its public first weights if it names any."""
-    model = new_network(study.model, sum(channels.values()), len(task.classes), image_size, task.output)
+    model = new_network(study.model, sum(channels.values()), task.output_shape(image_size)[0], image_size, task.output)
     if study.privacy.private_activations:
         return feature_classifier(model, study.privacy.feature_dimension or DIMENSION, study.privacy.max_norm)
     return model

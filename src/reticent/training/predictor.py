@@ -12,14 +12,14 @@ from reticent.data import Record, SurfaceOptions
 from reticent.data.surfaces import Mesh
 from reticent.errors import InputError
 from reticent.models import SliceClassifier
-from reticent.records import RunFolder, SliceExplanation
+from reticent.records import Detections, RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
 from reticent.training.opening import surface_options
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.slice_explanations import slice_explanation
-from reticent.training.tasks import ProbabilityTask, Regression, make_task, segment
+from reticent.training.tasks import ProbabilityTask, Regression, detections, make_task, segment
 from reticent.training.vertex_sensitivity import vertex_sensitivity
 from reticent.training.weights import load_released
 
@@ -49,7 +49,7 @@ class Predictor:
         self.task = make_task(state, study.training)
         self._channels, self._study, self._image_size = state.inputs, study, state.image_size
         channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
-        self._preprocessing = preprocessing_of(study, state.image_size, channels)
+        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels)
         self._model = released_model(run)
 
     @property
@@ -108,6 +108,12 @@ class Predictor:
         """Label of every pixel or voxel of one record, on its own grid."""
         shape = next(iter(inputs.values())).shape[1:]
         return segment(self._model, self._prepared(inputs, spacing), shape, self._preprocessing, spacing)
+
+    def objects(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> Detections:
+        """Objects of one record, in the image's own pixels."""
+        shape = next(iter(inputs.values())).shape[1:]
+        maps = predict(self._model, self._prepared(inputs, spacing))[0]
+        return detections(maps, shape, self._preprocessing, spacing)
 
     def explanation(
         self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None

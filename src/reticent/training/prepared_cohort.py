@@ -16,12 +16,10 @@ from torch import Tensor
 from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Patches, Preprocessing, assign_splits
 from reticent.errors import InputError
 from reticent.records import RIDGE, CohortOptions, Study
-from reticent.training.tasks import make_task
+from reticent.training.tasks import Task, make_task
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total); never anything computed from private records."""
-
-_LARGEST_SIDE = {2: 64, 3: 32}
 
 
 class PreparedCohort:
@@ -69,7 +67,10 @@ class PreparedCohort:
 
     @cached_property
     def image_size(self) -> tuple[int, ...]:
-        """The declared size (of patches); else the size that all headers share if it is small; else a constant."""
+        """The declared size (of patches); else what all headers share if it is small; else a constant of the task.
+
+        A task that keeps the proportions of images keeps those of the headers if they share one size.
+        """
         cohort, options = self.cohort, self.study.cohort
         if cohort.ndim == 1:
             return cohort.shape(0)
@@ -85,11 +86,14 @@ class PreparedCohort:
                     "dimensions; give one number, or one for each"
                 )
             return declared
-        largest = _LARGEST_SIDE[cohort.ndim]
+        largest, multiple = self.task.largest_side[cohort.ndim], self.task.size_multiple
         shapes = {cohort.shape(i) for i in range(len(cohort.entries))}
         shape = shapes.pop()
-        if not shapes and max(shape) <= largest and not any(side % self.task.size_multiple for side in shape):
+        if not shapes and max(shape) <= largest and not any(side % multiple for side in shape):
             return shape
+        if not shapes and self.task.keeps_aspect:
+            factor = largest / max(shape) / multiple
+            return tuple(multiple * max(1, round(side * factor)) for side in shape)
         return (largest,) * cohort.ndim
 
     @cached_property
@@ -109,7 +113,7 @@ class PreparedCohort:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return preprocessing_of(self.study, self.image_size)
+        return preprocessing_of(self.study, self.task, self.image_size)
 
     def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
         """Read and pre-process every record once, into `folder`; afterwards `batch` works.
@@ -177,13 +181,17 @@ def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
     }
 
 
-def preprocessing_of(study: Study, image_size: tuple[int, ...], channels: int | None = None) -> Preprocessing:
+def preprocessing_of(
+    study: Study, task: Task, image_size: tuple[int, ...], channels: int | None = None
+) -> Preprocessing:
     """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
     options = study.cohort
     if len(image_size) == 1:
         return Preprocessing(normalise="none")
     size, least = (image_size, None) if options.patch_size is None else (None, image_size)
-    return Preprocessing(size, options.normalise, channels, options.grey, options.spacing, options.window, least)
+    return Preprocessing(
+        size, options.normalise, channels, options.grey, options.spacing, options.window, least, task.keeps_aspect
+    )
 
 
 def _check_surface_options(study: Study, cohort: Cohort) -> None:

@@ -30,7 +30,7 @@ from reticent.training.ranks import join_ranks
 from reticent.training.ridge import fit_exactly, fit_ridge
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.slice_explanations import held_out_explanations
-from reticent.training.tasks import ProbabilityTask, Regression
+from reticent.training.tasks import ProbabilityTask, Regression, make_task
 from reticent.training.weights import load_released
 
 _CHECKPOINTS = 20
@@ -109,8 +109,11 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
 def _require_linear_head(study: Study, cohort: Cohort) -> None:
     if study.privacy.label_epsilon and cohort.task == "multi-label":
         raise InputError("--label-epsilon randomises one class of a patient; with several labels leave it out")
-    if cohort.task == "segmentation":
-        raise InputError("--private-activations trains a linear head on features of whole images, which gives no masks")
+    if (output := make_task(cohort).output) != "vector":
+        raise InputError(
+            f"--private-activations trains a linear head on features of whole images, which gives no {output}"
+            f"{'s' if output == 'mask' else ''}"
+        )
     if join_ranks().size > 1:
         raise InputError(
             "--private-activations trains a linear head, for which one process suffices; leave out torchrun"

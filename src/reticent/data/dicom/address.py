@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, unquote
 
+from reticent.data.addresses import read_address
 from reticent.data.files import READABLE_SUFFIXES
 from reticent.errors import InputError
 
@@ -69,19 +69,9 @@ def parse_address(uri: str) -> tuple[Path, Rules]:
     value "none" takes none.
     Raises InputError for a folder that is none, an unknown rule or a value that does not fit.
     """
-    path, _, query = uri.removeprefix(SCHEME).partition("?") if uri.startswith(SCHEME) else (uri, "", "")
-    root = Path(unquote(path) if uri.startswith(SCHEME) else path)
+    root, given = read_address(uri, SCHEME, _PARSERS)
     if not root.is_dir():
         raise InputError(f"{uri}: no folder {root}; write dicom:FOLDER or dicom:FOLDER?rule=value&rule=value")
-    given: dict[str, Any] = {}
-    for part in filter(None, query.split("&")):
-        name, found, value = part.partition("=")
-        if name not in _PARSERS or not found or not value:
-            raise InputError(f"{uri}: no rule {part!r}; the rules are {', '.join(_PARSERS)}, each as rule=value")
-        try:
-            given[name] = _PARSERS[name](unquote(value))
-        except (ValueError, re.error) as error:
-            raise InputError(f"{uri}: {name}={unquote(value)}: {error}") from None
     for name in _PATHS:
         own = root / f"{name}.csv"
         if name not in given:
@@ -89,19 +79,6 @@ def parse_address(uri: str) -> tuple[Path, Rules]:
         elif given[name] is not None and not given[name].is_file():
             raise InputError(f"{uri}: {name}={given[name]}: no such file; correct the path, or say {name}=none")
     return root, Rules(**given)
-
-
-def absolute_address(uri: str) -> str:
-    """The address with absolute paths, so that a stored study finds its cohort from anywhere."""
-    if not uri.startswith(SCHEME):
-        return str(Path(uri).absolute()) if Path(uri).exists() else uri
-    path, found, query = uri.removeprefix(SCHEME).partition("?")
-    parts = []
-    for part in query.split("&") if found else ():
-        name, _, value = part.partition("=")
-        absolute = quote(str(Path(unquote(value)).absolute()), safe="/:\\")
-        parts.append(f"{name}={absolute}" if name in _PATHS and value not in ("", "none") else part)
-    return f"{SCHEME}{quote(str(Path(unquote(path)).absolute()), safe='/:')}{found}{'&'.join(parts)}"
 
 
 def _has_mark(path: Path) -> bool:

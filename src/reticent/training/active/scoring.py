@@ -46,7 +46,7 @@ def pool_scores(
     load_released(study, model, run.weights, task)
     if made.passes > 1:
         require_dropout(model)
-    records = DecodedCache(pool, preprocessing_of(study, state.image_size), cache, progress)
+    records = DecodedCache(pool, preprocessing_of(study, task, state.image_size), cache, progress)
     scores: list[Tensor] = []
     for start in range(0, len(records), _CHUNK):
         inputs, _ = records.batch(range(start, min(start + _CHUNK, len(records))))

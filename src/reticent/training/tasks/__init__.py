@@ -3,16 +3,19 @@
 from reticent.data import Cohort
 from reticent.records import RunState, TrainingOptions
 from reticent.training.tasks.classification import Classification
+from reticent.training.tasks.detection import Detection, detections
 from reticent.training.tasks.regression import SHRINKAGE, Regression, shrinkage_loss
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
 
 __all__ = [
     "Classification",
+    "Detection",
     "ProbabilityTask",
     "Regression",
     "Segmentation",
     "Task",
+    "detections",
     "make_task",
     "segment",
     "shrinkage_loss",
@@ -23,6 +26,7 @@ _KINDS: dict[str, type[Task]] = {
     "multi-class": Classification,
     "multi-label": Classification,
     "segmentation": Segmentation,
+    "detection": Detection,
 }
 
 

@@ -31,6 +31,10 @@ class Task(ABC):
     """What a network gives for a record."""
     size_multiple: ClassVar[int] = 1
     """Image sides that are no multiple are not taken as they are."""
+    largest_side: ClassVar[Mapping[int, int]] = {2: 64, 3: 32}
+    """Of an image or a volume where no size is declared."""
+    keeps_aspect: ClassVar[bool] = False
+    """Whether images are padded to the size, not stretched."""
 
     @property
     def segments(self) -> bool:

@@ -159,7 +159,7 @@ def _decoded(run: LoadedRun, cohort: Cohort, rng: np.random.Generator, count: in
     if cohort.ndim != len(data.image_size) or len(cohort.channels) > 1:
         raise InputError(f"{cohort.uri}: its images are of another kind than the run's; name a cohort of such images")
     channels = next(iter(data.channels.values()))
-    preprocessing = preprocessing_of(study, data.image_size, channels)
+    preprocessing = preprocessing_of(study, data.task, data.image_size, channels)
     chosen = rng.permutation(len(cohort.entries))[:count]
     loaded = [next(iter(preprocessing.apply(cohort.load(int(i))).inputs.values())) for i in chosen]
     return torch.from_numpy(np.stack(loaded))
