@@ -122,7 +122,9 @@ def participations(run: LoadedRun) -> int:
 
 
 def no_gradients(run: LoadedRun) -> str | None:
-    """Why no attack on gradients makes sense on a run; None if it does."""
+    """Why no attack that rebuilds images from gradients makes sense on a run; None if it does."""
+    if len(run.state.image_size) == 1:
+        return "the run was trained on surfaces, which no attack rebuilds"
     if run.study.model.name == RIDGE:
         return "the run is solved from moments, not trained by gradients"
     if run.study.privacy.private_activations:
