@@ -77,7 +77,7 @@ def _read(
     strict: bool,
     progress: Progress | None,
 ) -> Cohort:
-    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_detection(uri):
+    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_dicom(uri) and not is_detection(uri):
         return open_manifest(uri, columns, labels, markers)
     if markers:
         raise InputError(f"{uri}: --marker names columns of a manifest ({', '.join(MANIFEST_SUFFIXES)}); drop it")
