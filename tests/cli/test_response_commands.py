@@ -135,6 +135,16 @@ def test_public_records_fit_the_references_of_a_private_run(reticent, write_clin
     assert set(RunFolder(Path("run")).metrics().references) == {"markers alone", "missing values alone"}
 
 
+def test_samples_of_the_weights_predict_with_markers_too(reticent, write_clinic):
+    manifest = write_clinic(patients=12)
+    options = ["--label", "label", "--noise-multiplier", "1", "--steps", "4", "--marker", "crp=50,20", "--out", "run"]
+    ended = reticent("train", manifest, *options, "--model", "markers", "--optimiser", "langevin")
+    assert ended.code == 0, ended.err
+    header, first, *_ = reticent("predict", "run", manifest).printed.splitlines()
+    assert header == "file,0,1,entropy,mutual_information"
+    assert 0 <= float(first.split(",")[3]) <= np.log(2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -2,14 +2,15 @@
 
 from reticent.records.campaign import CampaignState, PlannedPhase
 from reticent.records.crossval import Compared, Crossval, Difference
-from reticent.records.detections import Detections
+from reticent.records.detections import DetectionExample, Detections
 from reticent.records.files import csv_text, read_json, whole_folder, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
-from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
+from reticent.records.metrics import HEADLINES, SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
 from reticent.records.overriding import put_over
 from reticent.records.part_options import FoldOptions
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
+from reticent.records.ridge_options import RIDGE
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
@@ -26,9 +27,12 @@ from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [
     "GAP_LEVEL",
+    "HEADLINES",
     "LARGE_EPSILON",
+    "RIDGE",
     "SMALLEST_GROUP",
     "Budget",
+    "DetectionExample",
     "Detections",
     "CampaignState",
     "CohortOptions",

@@ -26,6 +26,7 @@ from reticent.records import (
     write_text,
 )
 from reticent.report import wording
+from reticent.report.box_figure import box_figure
 from reticent.report.citations import cite
 from reticent.report.figures import calibration_figure, precision_recall_figure, roc_figure, tradeoff_figure
 from reticent.report.slice_figure import slice_figure
@@ -59,6 +60,7 @@ def render_report(run: RunFolder) -> str:
             references={split.split: _references(metrics, split) for split in metrics.splits},
             attacked=_attacked(run, findings),
             explained=list(_explained(run)),
+            examples=[_uri("image/png", box_figure(example)) for example in run.examples()],
             citations=cite(run),
         )
     )
