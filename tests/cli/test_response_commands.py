@@ -114,6 +114,7 @@ def test_a_private_run_scales_by_declared_constants_and_says_why_no_references_w
     assert "were not fitted" in ended.out
     state = RunFolder(Path("run")).state()
     assert (state.inputs, state.marker_scales) == ({"image": 1, "markers": 1, "missing": 1}, ((50.0, 20.0),))
+    assert any("limits of markers" in gap for gap in RunFolder(Path("run")).statement().not_covered)
     public = json.loads(Path("run/release/study.json").read_text())
     assert public["network"]["marker_scales"] == [[50.0, 20.0]]
     only = reticent(*private, "--marker", "crp=50,20", "--model", "markers", "--out", "alone")
