@@ -78,6 +78,8 @@ def _not_covered(plan: Plan, subjects: int, assumed: str | None) -> tuple[str, .
     if study.cohort.image_size is None:
         gaps.append("the image size, chosen from the files' headers (declare --image-size to avoid this)")
     gaps.append("the names and number of classes, and the images' channels and dimensions, which are treated as public")
+    if study.cohort.markers:
+        gaps.append("the names, categories, scales and limits of markers, which are declared as public constants")
     if study.training.twin:
         gaps.append(
             "the non-private twin: it was trained on the same patients without noise; its metrics stay in private/ and "
