@@ -106,9 +106,11 @@ def _parse(path: Path, number: int, line: bytes, classes: Sequence[str]) -> Anno
         places=(number,) * len(rows),
         place=number,
         subject=clip["clip"] if clip else None,
-        time=_seconds(clip["clip"]) if clip else None,
+        time=clip_time(name),
     )
 
 
-def _seconds(clip: str) -> float | None:
-    return int(clip) / 1000 if clip.isdecimal() and int(clip) < _LATEST else None
+def clip_time(name: str) -> float | None:
+    """When the clip of a frame began (seconds since 1970), if the file is named as those of the set are."""
+    clip = _FRAME.fullmatch(Path(name).stem)
+    return int(clip["clip"]) / 1000 if clip and clip["clip"].isdecimal() and int(clip["clip"]) < _LATEST else None
