@@ -23,6 +23,7 @@ acquisition = ["sex"]
 {privacy}
 steps = 3
 sampling_rate = 0.3
+seed = 1
 [model]
 arguments = {{ encoder_arguments = {{ width = 8 }} }}
 [sweep.variants.image]
@@ -94,6 +95,7 @@ def test_references_stand_beside_the_network_and_predictions_read_the_columns(re
     predicted = reticent("predict", "run", manifest)
     assert predicted.code == 0, predicted.err
     assert len(predicted.printed.splitlines()) == 1 + len(manifest.read_text().splitlines()[1:])
+    assert "ziller2022exploiting" in reticent("cite", "run").printed
     alone = reticent("predict", "run", manifest.parent / "images" / "1-0.png")
     assert (alone.code, "name a manifest with the columns crp" in alone.err) == (2, True)
 

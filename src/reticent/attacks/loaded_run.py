@@ -66,7 +66,7 @@ class LoadedRun:
 
     @cached_property
     def task(self) -> Task:
-        return make_task(self.state)
+        return make_task(self.state, self.study.training)
 
     @cached_property
     def mechanism(self) -> Mechanism:

@@ -13,7 +13,7 @@ from reticent.attacks.options import AttackOptions
 from reticent.attacks.reconstruction.on_runs import identification, implants, inversion, optimal_linear, visual
 from reticent.attacks.reconstruction.on_runs.material import no_gradients, no_noisy_gradients
 from reticent.errors import InputError
-from reticent.records import Finding
+from reticent.records import RIDGE, Finding
 from reticent.training import Classification
 
 
@@ -44,6 +44,8 @@ def _no_sampled_gradients(run: LoadedRun) -> str | None:
         return "the run was trained without noise"
     if run.study.privacy.private_activations:
         return "the run adds noise to features, not to gradients"
+    if run.study.model.name == RIDGE:
+        return "the run is solved from moments, not trained by gradients"
     return _one_of_a_campaign(run)
 
 

@@ -20,6 +20,9 @@ def command(
     cohort: Annotated[str, typer.Argument(help="As for `reticent train`.")],
     unit: Annotated[str, typer.Option(help="subject or record.")] = "subject",
     label: Annotated[list[str] | None, typer.Option(help="Label column; several for multi-label.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Number to predict, as NAME=LOW,HIGH with its possible range.")
+    ] = None,
     column: Annotated[list[str] | None, typer.Option(help="Column of a manifest, as subject=patient_id.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow fetching a MedMNIST set.")] = False,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, whose key draws the splits.")] = None,
@@ -37,7 +40,7 @@ def command(
 
     if unit not in ("subject", "record"):
         raise InputError(f"--unit {unit}: say subject or record")
-    values, _ = study_values(cohort, {"column": column, "label": label})
+    values, _ = study_values(cohort, {"column": column, "label": label, "target": target})
     options = values["cohort"]
     if left_out is not None and (left_out.exists() or not left_out.parent.is_dir()):
         raise InputError(f"{left_out}: exists already, or its folder does not; choose another --left-out")
@@ -46,6 +49,7 @@ def command(
             options["uri"],
             columns=options.get("columns"),
             labels=options.get("labels"),
+            targets=options.get("targets"),
             unit=unit,  # type: ignore[arg-type]
             download=download,
             strict=False,

@@ -13,6 +13,7 @@ import typer
 
 from reticent.cli.console import console, print_warning
 from reticent.cli.left_out import left_out_words
+from reticent.cli.surfaces import read_surfaces
 from reticent.cli.train_options import pairs
 from reticent.errors import InputError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from reticent.data import Cohort
+    from reticent.data.surfaces import Mesh
     from reticent.records import SliceExplanation
     from reticent.training import Predictor
 
@@ -29,7 +31,8 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Images, NIfTI volumes, folders of them, a manifest, DICOM folders; to classify also a MedMNIST set."
+            help="Images, NIfTI volumes, meshes, folders of them, a manifest, DICOM folders; to classify also a "
+            "MedMNIST set, of surfaces also surfaces:ADDRESS."
         ),
     ],
     column: Annotated[
@@ -43,13 +46,18 @@ def command(
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(help="New folder for what each slice gave (runs of --model slices), or pictures of the boxes."),
+        typer.Option(
+            help="New folder for what each slice or vertex gave (networks on them), or pictures of the boxes."
+        ),
     ] = None,
     sr: Annotated[
         Path | None, typer.Option("--sr", help="New folder for a DICOM structured report on each DICOM record.")
     ] = None,
 ) -> None:
-    """Predict probabilities (CSV or JSON), boxes (COCO JSON), or masks in each input's geometry (NIfTI, DICOM SEG)."""
+    """Predict probabilities or numbers (CSV, JSON), boxes (COCO JSON), or masks in each input's geometry.
+
+    Masks are NIfTI, of DICOM input DICOM SEG.
+    """
     from reticent.data import image_files, is_dicom
     from reticent.records import RunFolder, whole_folder, write_file
     from reticent.training import Predictor
@@ -75,6 +83,8 @@ def command(
         for address in dicom:
             _write_segmentations(predictor, address, folder_out, model)
         return
+    if sr is not None and predictor.task.kind == "regression":
+        raise InputError("--sr reports probabilities of classes; this run predicts numbers: leave it out")
     if out is not None and out.suffix not in (".csv", ".json"):
         raise InputError(f"{out}: name a .csv or .json file")
     if out is not None and out.exists():
@@ -89,11 +99,10 @@ def command(
     ):
         for address in files:
             for found in records(predictor, address, columns):
-                values = predictor.probabilities(found.inputs, found.spacing)
+                values = _said(predictor, found)
                 rows.append({"file": found.name, **values})
                 if aside is not None:
-                    explanation = predictor.explanation(found.inputs, found.spacing)
-                    _write_explanation(explanation, found.name, aside / f"{len(rows):04d}_{stem(found.name)}")
+                    _explain(predictor, found, aside / f"{len(rows):04d}_{stem(found.name)}")
                 if reports is not None:
                     if found.report is None:
                         raise InputError(f"{found.name}: --sr writes DICOM for DICOM records; leave it out")
@@ -104,12 +113,16 @@ def command(
 
 
 class Found(NamedTuple):
-    """A record to predict on; `report` makes a writer of a structured report from values and the model's name."""
+    """A record to predict on, with its mesh where it is one.
+
+    `report` makes a writer of a structured report from values and the model's name.
+    """
 
     name: str
     inputs: Mapping[str, np.ndarray]
     spacing: tuple[float, ...] | None
     report: Callable[[Mapping[str, float], str], Callable[[Path], object]] | None = None
+    mesh: Mesh | None = None
 
 
 def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[Found]:
@@ -125,7 +138,10 @@ def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> I
         volume_spacing,
     )
 
-    if address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
+    if predictor.surfaces is not None:
+        for name, inputs, mesh in read_surfaces(predictor, predictor.surfaces, address, columns):
+            yield Found(name, inputs, None, mesh=mesh)
+    elif address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
         cohort = _opened(address)
         for i, entry in enumerate(cohort.entries):
             record, report = cohort.load(i), None
@@ -149,6 +165,23 @@ def _opened(address: str) -> Cohort:
     if cohort.left_out:
         print_warning(left_out_words(cohort), UserWarning)
     return cohort
+
+
+def _said(predictor: Predictor, found: Found) -> dict[str, float]:
+    """What the model says of a record, by name: numbers in their units, or probabilities."""
+    if predictor.task.kind == "regression":
+        return predictor.numbers(found.inputs, found.spacing)
+    return predictor.probabilities(found.inputs, found.spacing)
+
+
+def _explain(predictor: Predictor, found: Found, path: Path) -> None:
+    from reticent.data.surfaces import write_ply
+
+    if found.mesh is None:
+        _write_explanation(predictor.explanation(found.inputs, found.spacing), found.name, path)
+    else:
+        mesh, values = predictor.sensitivity(found.mesh, found.name)
+        write_ply(path.with_name(f"{path.name}.ply"), mesh, values)
 
 
 def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:

@@ -27,9 +27,10 @@ def command(
     cohort: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of class folders, manifest (CSV, Parquet), folder of DICOM files (dicom:FOLDER?rule=value), "
-            "MSD or nnU-Net folder, boxes in a VOC folder or COCO file, MedMNIST .npz or medmnist:NAME, "
-            "phantom:chest, or a study.toml to repeat.",
+            help="Folder of class folders, manifest (CSV, Parquet) of images or meshes, folder of DICOM files "
+            "(dicom:FOLDER?rule=value), MSD or nnU-Net folder, boxes in a VOC folder or COCO file, MedMNIST .npz or "
+            "medmnist:NAME, .npz of meshes, surfaces:ADDRESS (masks as surfaces), phantom:chest, or a study.toml to "
+            "repeat.",
             show_default=False,
         ),
     ] = None,
@@ -93,6 +94,13 @@ def command(
     label: Annotated[
         list[str] | None, Option(help="Label column; several for multi-label.", rich_help_panel=_COHORT)
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        Option(
+            help="Number to predict, with its possible range: NAME=LOW,HIGH in its unit; repeatable.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
     column: Annotated[
         list[str] | None, Option(help="Column of a manifest, as subject=patient_id.", rich_help_panel=_COHORT)
     ] = None,
@@ -128,13 +136,30 @@ def command(
         str | None,
         Option(help="Of CT: lung, bone, soft-tissue … or CENTRE,WIDTH; becomes 0 to 1.", rich_help_panel=_COHORT),
     ] = None,
+    faces: Annotated[int | None, Option(help="Of a surface, at most (2000).", rich_help_panel=_COHORT)] = None,
+    reference: Annotated[
+        str | None,
+        Option(
+            help="Public mesh, or ellipsoid:AxBxC: surfaces are registered to it, profiles compared with it.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
+    length: Annotated[
+        float | None,
+        Option(help="Size of surfaces in their files' unit (the reference's, or 1).", rich_help_panel=_COHORT),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        Option(help="Girths of surfaces: body, or AXIS:FROM-TO/CUTS as y:0.05-0.95/20.", rich_help_panel=_COHORT),
+    ] = None,
     download: Annotated[
         bool, Option("--download", help="Allow fetching a MedMNIST set.", rich_help_panel=_COHORT)
     ] = False,
     model: Annotated[
         str | None,
         Option(
-            help="default, smoothnet, resnet9, complex, slices, centre-detector, monai:NAME or package.module:factory.",
+            help="default, smoothnet, resnet9, complex, slices, centre-detector, mesh-sage, pointnet, ridge, "
+            "monai:NAME or package.module:factory.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -195,6 +220,12 @@ def command(
     class_weights: Annotated[
         str | None, Option(help="As 1,2.5; or counted (bought with noise).", rich_help_panel=_TRAINING)
     ] = None,
+    loss: Annotated[
+        str | None, Option(help="Of numbers: squared (default) or shrinkage.", rich_help_panel=_TRAINING)
+    ] = None,
+    shrinkage: Annotated[
+        str | None, Option(help="Its slope and size in the targets' unit (10,0.2).", rich_help_panel=_TRAINING)
+    ] = None,
     memory_mb: Annotated[
         int | None, Option(help="Cap on per-image gradients (1024).", rich_help_panel=_TRAINING)
     ] = None,
@@ -208,9 +239,10 @@ def command(
     ] = False,
     resume: Annotated[Path | None, Option(help="Continue an interrupted run.", rich_help_panel=_JOB)] = None,
 ) -> None:
-    """Train a differentially private classifier, segmenter or detector and leave a run folder with its evidence.
+    """Train a differentially private classifier, segmenter, detector or predictor of numbers.
 
-    The noise is calibrated to the target before training; every patient (subject) is one unit of privacy.
+    It leaves a run folder with its evidence. The noise is calibrated to the target before training; every patient
+    (subject) is one unit of privacy.
 
     Example: reticent train cohort/manifest.csv --epsilon 8 --delta 1e-4
     """
@@ -225,9 +257,8 @@ def command(
     with on_all_ranks():
         opened = _open(study, download, hashed=not dry_run)
     if opened.classes:
-        console.print(
-            f"Classes (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False
-        )
+        what = "Targets" if opened.task == "regression" else "Classes"
+        console.print(f"{what} (their names become public): {', '.join(opened.classes)}", highlight=False, markup=False)
     if opened.left_out:
         console.print(left_out_words(opened), highlight=False, markup=False)
     if opened.remarks:

@@ -14,6 +14,8 @@ _PLACES = {
     "label": ("cohort", "labels"),
     "marker": ("cohort", "markers"),
     "acquisition": ("cohort", "acquisition"),
+    "target": ("cohort", "targets"),
+    **{name: ("cohort", name) for name in ("faces", "reference", "length", "profile")},
     "image_size": ("cohort", "image_size"),
     "normalise": ("cohort", "normalise"),
     "grey": ("cohort", "grey"),
@@ -38,7 +40,8 @@ _PLACES = {
         name: ("training", name)
         for name in (
             "optimiser", "learning_rate", "temperature", "prior_precision", "posterior_samples", "schedule", "augment",
-            "views", "foreground", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin",
+            "views", "foreground", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin", "loss",
+            "shrinkage",
         )
     },
 }  # fmt: skip
@@ -85,11 +88,23 @@ def _parse(name: str, value: Any) -> Any:
         from reticent.data import parse_window
 
         return parse_window(value)
+    if name == "target":
+        return {target: _range(target, declared) for target, declared in pairs(name, value).items()}
+    if name == "shrinkage":
+        return tuple(_number(name, part, float) for part in value.split(","))
     if name == "class_weights" and value not in ("none", "counted"):
         return tuple(_number(name, part, float) for part in value.split(","))
     if name in ("column", "marker", "model_argument"):
         return pairs(name, value)
     return value
+
+
+def _range(target: str, declared: str) -> tuple[float, ...]:
+    """The two numbers of LOW,HIGH."""
+    numbers = tuple(_number("target", part, float) for part in declared.split(","))
+    if len(numbers) != 2:
+        raise InputError(f"--target {target}={declared}: write the range that is possible as {target}=LOW,HIGH")
+    return numbers
 
 
 def pairs(name: str, items: Sequence[str]) -> dict[str, Any]:
@@ -102,8 +117,9 @@ def _pair(name: str, item: str) -> tuple[str, Any]:
     if name == "marker":
         return key, value
     if not found:
-        raise InputError(f"--{name.replace('_', '-')} {item!r}: write it as NAME=VALUE")
-    if name == "column":
+        form = "NAME=LOW,HIGH, with the range that is possible, in its unit" if name == "target" else "NAME=VALUE"
+        raise InputError(f"--{name.replace('_', '-')} {item!r}: write it as {form}")
+    if name in ("column", "target"):
         return key, value
     import tomllib
 

@@ -42,6 +42,7 @@ from reticent.data.preprocess import Preprocessing
 from reticent.data.recist import recist_response
 from reticent.data.response_table import Assessment, Lesion, Visit, assess, by_subject, read_visits
 from reticent.data.splits import assign_splits, split_by_time
+from reticent.data.surfaces import MESH_SUFFIXES, SurfaceOptions, parse_profile
 from reticent.data.windows import WINDOWS, parse_window
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Lesion",
     "Marker",
     "MarkerRule",
+    "MESH_SUFFIXES",
     "Patches",
     "Preprocessing",
     "Problem",
@@ -69,6 +71,7 @@ __all__ = [
     "Role",
     "Scale",
     "SplitSummary",
+    "SurfaceOptions",
     "Task",
     "Visit",
     "VECTOR_INPUTS",
@@ -96,6 +99,7 @@ __all__ = [
     "open_cohort",
     "parse_markers",
     "paste",
+    "parse_profile",
     "parse_window",
     "read_coco",
     "read_detection",

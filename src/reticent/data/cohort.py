@@ -9,7 +9,7 @@ import numpy as np
 from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
-Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection"]
+Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection", "regression"]
 DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection"})
 """Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
 
@@ -36,9 +36,10 @@ def canonical_split(name: str) -> str | None:
 class Record:
     """One decoded record: channel-first float32 inputs, integer or float32 targets, and attributes of the subject.
 
-    `inputs` maps a name to an array (C, H, W) or (C, D, H, W), or to a vector of markers. `targets` is empty if the
-    record is unlabelled, else holds "label" (int64 scalar, or float32 (n_labels,) for multi-label), "mask" (int64, the
-    spatial shape), or "boxes" and "objects" (see `BoxReader`).
+    `inputs` maps a name to an array (C, H, W) or (C, D, H, W), of a surface (C, n) (`reticent.data.surfaces`), or to
+    a vector of markers. `targets` is empty if the record is unlabelled, else holds "label" (int64 scalar, or float32
+    (n,) of several labels or of a regression's targets), "mask" (int64, the spatial shape), or "boxes" and "objects"
+    (see `BoxReader`).
     """
 
     subject: str
@@ -62,15 +63,15 @@ class LeftOut:
 class Entry:
     """What is known of a record without reading pixels.
 
-    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, or None (unlabelled, or
-    targets that are decoded with the pixels); `split` is None where the split is still to be drawn; `locator` belongs
-    to the cohort's reader.
+    `key` is unique and stable inside the cohort; `label` is a class index, a multi-hot tuple, a tuple of a regression's
+    targets, or None (unlabelled, or targets that are decoded with the pixels); `split` is None where the split is still
+    to be drawn; `locator` belongs to the cohort's reader.
     """
 
     key: str
     subject: str | None
     split: str | None
-    label: int | tuple[int, ...] | None
+    label: int | tuple[float, ...] | None
     attributes: Mapping[str, str]
     locator: Any
 
@@ -101,9 +102,10 @@ class Reader(Protocol):
 class Cohort:
     """A set of records with their subjects, labels and given splits; pixels are read only by `load`.
 
-    `classes` names the classes, the labels of a multi-label task, or the mask labels with the background first;
+    `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, or the
+    targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go with them;
     `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of spatial
-    dimensions, 2 or 3.
+    dimensions, 2 or 3, of surfaces 1.
     `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
     `subject_remedy` says where subjects come from.
     """
@@ -124,6 +126,7 @@ class Cohort:
     subjects_assumed: str | None = None
     """What is taken for granted about who the subjects are."""
     subject_remedy: str = "name the column that tells patients apart"
+    ranges: tuple[tuple[float, float], ...] = ()
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Spatial shape of record `i`, from its header."""
@@ -173,9 +176,9 @@ class Cohort:
         return stored["mask"]
 
     def labels(self, entries: Sequence[Entry]) -> np.ndarray:
-        """The labels of labelled entries: int64 (n,), of a multi-label task float32 (n, labels)."""
+        """The labels of labelled entries: int64 (n,), of several labels or targets float32 (n, labels)."""
         found = [entry.label for entry in entries]
-        if self.task == "multi-label":
+        if self.task in ("multi-label", "regression"):
             return np.asarray(found, np.float32).reshape(len(found), len(self.classes))
         return np.asarray(found, np.int64)
 

@@ -60,10 +60,10 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith((".", "__")))
 
 
-def images_in(folder: Path) -> list[Path]:
-    """All image files in a folder and below, sorted; hidden ones are left out."""
+def images_in(folder: Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -> list[Path]:
+    """All image files (or files of other suffixes) in a folder and below, sorted; hidden ones are left out."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.name.lower().endswith(READABLE_SUFFIXES) and not path.name.startswith(".") and path.is_file()
+        if path.name.lower().endswith(suffixes) and not path.name.startswith(".") and path.is_file()
     )

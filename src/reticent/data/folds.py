@@ -59,7 +59,7 @@ def assign_folds(cohort: Cohort, key: bytes, place: FoldPlace, *, stratified: bo
 
 def check_folds(cohort: Cohort, folds: int) -> None:
     """Raise InputError unless every subject has one outcome, and every class at least as many subjects as folds."""
-    outcome: dict[str, tuple[int | tuple[int, ...] | None, str]] = {}
+    outcome: dict[str, tuple[int | tuple[float, ...] | None, str]] = {}
     for entry in cohort.entries:
         if entry.split is not None and SPLIT_ROLES[entry.split] not in ("train", "held-out"):
             continue
@@ -78,7 +78,7 @@ def check_folds(cohort: Cohort, folds: int) -> None:
             )
 
 
-def _named(cohort: Cohort, label: int | tuple[int, ...] | None) -> str:
+def _named(cohort: Cohort, label: int | tuple[float, ...] | None) -> str:
     return cohort.classes[label] if isinstance(label, int) else "none"
 
 

@@ -15,7 +15,10 @@ from reticent.errors import InputError
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Counts in one split; `labels` counts records per class, of several labels, masks and boxes those that show it."""
+    """Counts in one split; `labels` counts records per class, of several labels, masks and boxes those that show it.
+
+    Of a regression it counts the records that have each target.
+    """
 
     records: int
     subjects: int
@@ -64,8 +67,8 @@ def inspect_cohort(
             same[cohort.digest(i)].append(i)
             record = cohort.load(i)
             shapes[next(iter(record.inputs.values())).shape[1:]] += 1
-            labels[split].update(_shown(record, cohort.classes))
-            if any(text_suspected(image) for image in record.inputs.values()):
+            labels[split].update(_shown(record, cohort))
+            if any(text_suspected(image) for image in record.inputs.values() if image.ndim > 2):
                 with_text.append(entry.key)
         except InputError as error:
             unreadable.append((entry.key, str(error)))
@@ -98,7 +101,8 @@ def _split_summary(cohort: Cohort, splits: Sequence[str], split: str, labels: Ma
     return SplitSummary(len(members), len(subjects), {name: labels.get(name, 0) for name in cohort.classes})
 
 
-def _shown(record: Record, classes: Sequence[str]) -> list[str]:
+def _shown(record: Record, cohort: Cohort) -> list[str]:
+    classes = cohort.classes
     if "mask" in record.targets:
         return [classes[value] for value in np.unique(record.targets["mask"])]
     if "objects" in record.targets:
@@ -106,6 +110,8 @@ def _shown(record: Record, classes: Sequence[str]) -> list[str]:
     label = record.targets.get("label")
     if label is None:
         return []
+    if cohort.task == "regression":
+        return list(classes)
     return (
         [classes[int(label)]]
         if label.ndim == 0

@@ -1,6 +1,7 @@
 """Turns the text of label columns into class indices and multi-hot tuples, or says which row is wrong."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from reticent.errors import InputError
@@ -49,6 +50,29 @@ def multi_labels(
             None if without else tuple(_zero_or_one(manifest, row, name, columns[name][position]) for name in columns)
         )
     return rows
+
+
+def target_values(
+    manifest: Path, columns: Mapping[str, Sequence[str | None]], unlabelled: Sequence[bool]
+) -> list[tuple[float, ...] | None]:
+    """The numbers of `columns` for each row, None where unlabelled; raises InputError for what is no finite number."""
+    rows: list[tuple[float, ...] | None] = []
+    for position, without in enumerate(unlabelled):
+        row = position + _HEADER_ROWS
+        rows.append(
+            None if without else tuple(_finite(manifest, row, name, columns[name][position]) for name in columns)
+        )
+    return rows
+
+
+def _finite(manifest: Path, row: int, column: str, value: str | None) -> float:
+    number = _number(_present(manifest, row, column, value))
+    if number is None or not isfinite(number):
+        raise InputError(
+            f"{manifest}, row {row}: the target {value!r} in column {column} is no finite number; correct it, or give "
+            "the row the split unlabelled"
+        )
+    return number
 
 
 def _refuse_mixture(manifest: Path, column: str, given: Sequence[tuple[int, str]]) -> None:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from reticent.data.files import READABLE_SUFFIXES
+from reticent.data.surfaces.mesh_files import MESH_SUFFIXES
 from reticent.errors import InputError
+
+_SUFFIXES = (*READABLE_SUFFIXES, *MESH_SUFFIXES)
 
 
 def find_image(manifest: Path, row: int, name: str) -> Path:
@@ -37,13 +40,13 @@ def find_mask(manifest: Path, row: int, name: str, image: Path) -> Path:
 
 
 def _without_suffix(name: str) -> str:
-    for suffix in READABLE_SUFFIXES[::-1]:
+    for suffix in _SUFFIXES[::-1]:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
 
 
 def _spellings(path: Path) -> list[Path]:
-    if path.name.lower().endswith(READABLE_SUFFIXES):
+    if path.name.lower().endswith(_SUFFIXES):
         return [path]
-    return [path.with_name(path.name + suffix) for suffix in READABLE_SUFFIXES]
+    return [path.with_name(path.name + suffix) for suffix in _SUFFIXES]

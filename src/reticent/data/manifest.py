@@ -1,7 +1,7 @@
 """Cohorts listed in a table: a CSV or Parquet manifest with one row per record."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ import numpy as np
 from reticent.data.attributes import attribute_rows
 from reticent.data.cohort import Cohort, Entry, Task, canonical_split
 from reticent.data.files import FileLocator, FileReader, read_header
-from reticent.data.labels import class_labels, looks_binary, multi_labels
+from reticent.data.labels import class_labels, looks_binary, multi_labels, target_values
 from reticent.data.lookup import find_image, find_mask
 from reticent.data.markers import Marker, read_markers, with_markers
+from reticent.data.surfaces.mesh_files import is_mesh
+from reticent.data.surfaces.reader import MeshFile, SurfaceOptions, SurfaceReader
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,47 +36,73 @@ _MOST_CANDIDATE_VALUES = 20
 
 @dataclass(frozen=True)
 class Roles:
-    """The manifest's column for each role; one label column makes a single-label task, several a multi-label one."""
+    """The manifest's column for each role; one label column makes a single-label task, several a multi-label one.
+
+    `targets`, if there are any, make it a regression and take the place of labels; `file` is empty where the rows are
+    of one archive.
+    """
 
     file: str
     subject: str | None
     split: str | None
     mask: str | None
     labels: tuple[str, ...]
+    targets: tuple[str, ...] = ()
 
 
 def open_manifest(
-    uri: str, columns: Mapping[str, str], labels: Sequence[str], markers: Sequence[Marker] = ()
+    uri: str,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    markers: Sequence[Marker],
+    targets: Sequence[str],
+    surfaces: SurfaceOptions,
 ) -> Cohort:
     """Open a manifest; files are looked up in its folder, then in `images/` (masks in `masks/`).
 
-    Columns are found by their usual names or by `columns` (role or attribute to column) and `labels`; separators are
-    commas, semicolons or tabs. Without a label column, a mask column makes the task segmentation; without either, the
-    only column of 0 and 1 is the label. Columns of `markers` become vectors beside the images. Raises InputError, with
-    the row (the header is row 1), for missing files, repeated files, unfit labels or markers, and unknown splits.
+    Columns are found by their usual names or by `columns` (role or attribute to column), `labels` and `targets` (of a
+    regression); separators are commas, semicolons or tabs. Without a label column, a mask column makes the task
+    segmentation; without either, the only column of 0 and 1 is the label. Columns of `markers` become vectors beside
+    the images. The files are images or meshes. Raises InputError, with the row (the header is row 1), for missing
+    files, repeated files, unfit labels or markers, and unknown splits.
     """
     path = Path(uri)
     table = read_table(path)
-    roles = find_roles(path, table, columns, labels)
+    roles = find_roles(path, table, columns, labels, targets)
     splits = find_splits(path, table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = read_labels(path, table, roles, unlabelled)
     locators = _locators(path, table, roles, unlabelled)
-    used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels}
-    used |= {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
-    names = {column: role for role, column in columns.items() if role not in _ALIASES}
-    attributes = attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
+    numeric = {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
+    attributes = row_attributes(table, roles, columns, without=numeric)
     subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
     files = [str(file) for file in table[roles.file]]
     rows = zip(files, subjects, splits, row_labels, attributes, locators, strict=True)
     entries = [Entry(*row) for row in rows]
-    spatial, channels = read_header(locators[0].image)
-    has_subjects = roles.subject is not None
+    has_subjects, first = roles.subject is not None, locators[0].image
+    if is_mesh(first):
+        if markers:
+            raise InputError(f"{path}: --marker goes with images, and these are surfaces: leave it out")
+        reader = SurfaceReader(surfaces.preparation())
+        meshes = [replace(entry, locator=MeshFile(entry.locator.image)) for entry in entries]
+        return Cohort(
+            uri, manifest_name(path), task, classes, meshes, reader.channels, 1, has_subjects, reader,
+        )  # fmt: skip
+    spatial, channels = read_header(first)
     cohort = Cohort(
         uri, manifest_name(path), task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
     )  # fmt: skip
     return with_markers(cohort, path, table, markers) if markers else cohort
+
+
+def row_attributes(
+    table: "pandas.DataFrame", roles: Roles, columns: Mapping[str, str], without: Collection[str] = ()
+) -> list[dict[str, str]]:
+    """Of each row, the attributes in the columns that have no role, and are not `without`."""
+    used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels, *roles.targets, *without}
+    names = {column: role for role, column in columns.items() if role not in _ALIASES}
+    return attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
 
 
 def manifest_name(path: Path) -> str:
@@ -159,32 +187,45 @@ def texts(table: "pandas.DataFrame", column: str) -> list[str | None]:
     return [value if isinstance(value, str) else None for value in table[column]]
 
 
-def find_roles(path: Path, table: "pandas.DataFrame", columns: Mapping[str, str], labels: Sequence[str]) -> Roles:
-    """The column of each role, as named or by its usual name; raises InputError if one is unclear."""
+def find_roles(
+    path: Path,
+    table: "pandas.DataFrame",
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    targets: Sequence[str] = (),
+    *,
+    files: bool = True,
+) -> Roles:
+    """The column of each role, as named or by its usual name; raises InputError if one is unclear.
+
+    Without `files` no column is the file's.
+    """
+    if labels and targets:
+        raise InputError(f"{path}: --label is for classes, --target for numbers; say one of them")
     present = [str(name) for name in table.columns]
     for role in columns:
         if role not in _ALIASES and (meant := get_close_matches(role, _ALIASES, 1)):
             raise InputError(f"{path}: --column {role}=…: did you mean {meant[0]}?")
-    for named in (*columns.values(), *labels):
+    for named in (*columns.values(), *labels, *targets):
         if named not in present:
             raise InputError(f"{path}: no column {named!r}; the columns are {', '.join(present)}")
     for label in labels:
         if labels.count(label) > 1:
             raise InputError(f"{path}: --label {label} is named twice")
 
-    file = find_file_column(path, present, columns)
+    file = find_file_column(path, present, columns) if files else ""
     find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
-    asked = tuple(labels) or ((columns["label"],) if "label" in columns else ())
+    asked = tuple(labels) or ((columns["label"],) if "label" in columns and not targets else ())
     mask = find("mask")
-    if not asked and mask is None:
+    if not asked and mask is None and not targets:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
-    for label in asked:
+    for label in (*asked, *targets):
         if label in (file, subject, split, mask):
             raise InputError(
                 f"{path}: the column {label} cannot be the label; it tells files, subjects or splits apart"
             )
-    return Roles(file, subject, split, mask, asked)
+    return Roles(file, subject, split, mask, asked, tuple(targets))
 
 
 def find_file_column(path: Path, present: Sequence[str], columns: Mapping[str, str]) -> str:
@@ -237,8 +278,11 @@ def find_splits(path: Path, table: "pandas.DataFrame", column: str | None) -> li
 
 def read_labels(
     path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: list[bool]
-) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[int, ...] | None]]:
+) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[float, ...] | None]]:
     """Task, classes and the label of each row; raises InputError with the row for one that does not fit."""
+    if roles.targets:
+        numbers = {name: texts(table, name) for name in roles.targets}
+        return "regression", roles.targets, target_values(path, numbers, unlabelled)
     if roles.mask is not None and not roles.labels:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:

@@ -29,14 +29,14 @@ class Preprocessing:
     "standardise" gives every channel of a record zero mean and unit standard deviation (zeros if it is constant).
     "scale" keeps the grey values of 8-bit images comparable: x in [0, 1] becomes (x - 0.5) / 0.25; a record with other
     values is first mapped to [0, 1] by its own minimum and maximum. "auto" scales records within [0, 1] and
-    standardises others, whose unit is unknown.
+    standardises others, whose unit is unknown. "none" leaves them as they are: surfaces, which their reader prepares.
 
-    Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component, with
-    0 where a value is missing (NaN); others stay as they are.
+    Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component (none:
+    not at all), with 0 where a value is missing (NaN); others stay as they are.
     """
 
     size: tuple[int, ...] | None = None
-    normalise: Literal["auto", "standardise", "scale"] = "auto"
+    normalise: Literal["auto", "standardise", "scale", "none"] = "auto"
     channels: int | None = None
     grey: bool = False
     spacing: tuple[float, ...] | None = None
@@ -101,7 +101,7 @@ class Preprocessing:
     def _vector(self, name: str, array: np.ndarray) -> np.ndarray:
         if name != "markers":
             return array
-        centre, scale = np.array(self.marker_scales, np.float32).T
+        centre, scale = np.array(self.marker_scales or [(0, 1)], np.float32).T
         return np.nan_to_num((array - centre) / scale, nan=0.0)
 
     def _final(self, between: tuple[int, ...]) -> tuple[int, ...]:
@@ -124,6 +124,8 @@ class Preprocessing:
         if self.window is not None:
             centre, width = self.window
             array = ((array - (centre - width / 2)) / width).clip(0, 1).astype(np.float32)
+        if self.normalise == "none":
+            return array
         scaled = self.normalise == "scale" or (self.normalise == "auto" and _is_fraction(array))
         return _scale(array) if scaled else _standardise(array)
 

@@ -31,6 +31,14 @@ def check_classes(cohort: Cohort) -> None:
             "identifiers: name the right column with --label"
         )
     labels = [entry.label for entry in _training(cohort.entries) if entry.label is not None]
+    if cohort.task == "regression":
+        if not cohort.classes:
+            raise InputError(
+                f"{cohort.uri}: nothing to regress on; name a target with its range: --target NAME=LOW,HIGH"
+            )
+        if not labels:
+            raise InputError(f"{cohort.uri}: no training record has its targets; check the split column")
+        return
     if cohort.task == "multi-label":
         for position, name in enumerate(cohort.classes):
             if len({label[position] for label in labels if isinstance(label, tuple)}) < 2:

@@ -12,7 +12,10 @@ from torch import nn
 from reticent.errors import InputError, first_line
 from reticent.models.centre_detector import CentreDetector
 from reticent.models.complex_classifier import ComplexClassifier
+from reticent.models.linear_model import LinearModel
 from reticent.models.marker_models import FusionClassifier, MarkerClassifier
+from reticent.models.mesh_sage import MeshSage
+from reticent.models.point_net import PointNet
 from reticent.models.resnet9 import ResNet9
 from reticent.models.slice_classifier import SliceClassifier, slice_encoder
 from reticent.models.small_unet import SmallUNet, UNetClassifier
@@ -41,20 +44,20 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`), and with
-    `vectors`, lengths by name, `FusionClassifier` (`"fusion"`); `"smoothnet"`, `"resnet9"` and `"complex"` are
-    `SmoothNet`, `ResNet9` and `ComplexClassifier`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a
-    `SliceClassifier`, `"markers"` a `MarkerClassifier`; `"monai:NAME"` a class of `monai.networks.nets`;
-    `"package.module:factory"` the user's own. A factory is called with `arguments` and with those of `spatial_dims`,
-    `in_channels`, `out_channels` (also `num_classes`, `n_classes`), `image_size` (also `img_size`) and `vectors` that
-    its signature names.
+    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`), for
+    surfaces `MeshSage` (`"mesh-sage"`), and with `vectors`, lengths by name, `FusionClassifier` (`"fusion"`);
+    `"smoothnet"`, `"resnet9"`, `"complex"` and `"pointnet"` are `SmoothNet`, `ResNet9`, `ComplexClassifier` and
+    `PointNet`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a `SliceClassifier`, `"markers"` a `MarkerClassifier`,
+    `"ridge"` a `LinearModel`; `"monai:NAME"` a class of `monai.networks.nets`; `"package.module:factory"` the user's
+    own. A factory is called with `arguments` and with those of `spatial_dims`, `in_channels`, `out_channels` (also
+    `num_classes`, `n_classes`), `image_size` (also `img_size`) and `vectors` that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
     if vectors:
         _require_vectors(name, output)
-    factory = _factory("fusion" if name == "default" and vectors else name, output)
+    factory = _factory("fusion" if name == "default" and vectors else name, output, spatial_dims)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
@@ -149,6 +152,9 @@ _OWN: dict[str, tuple[Output, Any]] = {
     "slices": ("vector", slices),
     "markers": ("vector", markers),
     "fusion": ("vector", fusion),
+    "mesh-sage": ("vector", MeshSage),
+    "pointnet": ("vector", PointNet),
+    "ridge": ("vector", LinearModel),
     "centre-detector": ("boxes", CentreDetector),
 }
 _GIVES: dict[Output, str] = {"vector": "classifies whole images", "mask": "draws masks", "boxes": "finds boxes"}
@@ -170,9 +176,9 @@ def _require_vectors(name: str, output: Output) -> None:
         )
 
 
-def _factory(name: str, output: Output) -> Any:
+def _factory(name: str, output: Output, spatial_dims: int) -> Any:
     if name == "default":
-        return _DEFAULTS[output]
+        return MeshSage if spatial_dims == 1 else _DEFAULTS[output]
     if name in _OWN:
         gives, factory = _OWN[name]
         if output != gives:

@@ -10,6 +10,7 @@ from reticent.records.metrics import HEADLINES, SMALLEST_GROUP, GroupMetrics, Me
 from reticent.records.overriding import put_over
 from reticent.records.part_options import FoldOptions
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
+from reticent.records.ridge_options import RIDGE
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
@@ -28,6 +29,7 @@ __all__ = [
     "GAP_LEVEL",
     "HEADLINES",
     "LARGE_EPSILON",
+    "RIDGE",
     "SMALLEST_GROUP",
     "Budget",
     "DetectionExample",

@@ -53,6 +53,8 @@ class RunState(BaseModel):
     image_size: tuple[int, ...]
     marker_scales: tuple[tuple[float, float], ...] = ()
     """Centre and scale of each component of the markers."""
+    ranges: tuple[tuple[float, float], ...] = ()
+    """Declared range of each target of a regression."""
     session: str
     """Random id of the process that last worked on the run; it stands in the run's newest ledger entry."""
     noise_multiplier: float | None
@@ -73,9 +75,11 @@ class RunState(BaseModel):
     """Heads of the ledger's hash chain after this run's entries."""
 
     def network(self) -> dict[str, Any]:
-        """What the released weights need to be used: task, classes, inputs with their channels, image size."""
-        scales = {"marker_scales"} if self.marker_scales else set()
-        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"} | scales)
+        """What the released weights need to be used: task, classes, inputs with their channels, image size, and what is
+        declared of markers and targets.
+        """
+        declared = {name for name in ("marker_scales", "ranges") if getattr(self, name)}
+        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"} | declared)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reticent.errors import InputError
 from reticent.records.part_options import FoldOptions, has_scale
+from reticent.records.ridge_options import RIDGE, ridge_conflict
 
 STUDY_SCHEMA: Final = "reticent.study/1"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Options(BaseModel):
@@ -40,6 +42,8 @@ class CohortOptions(_Options):
     """Attributes that tell how an image was taken, not whom it shows; a reference model is fitted to them alone."""
     fold: FoldOptions | None = None
     """Part of a cross-validation, in place of splits."""
+    targets: dict[str, tuple[Finite, Finite]] = {}
+    """Numeric columns of a regression, each with the declared range of its values, in its unit."""
     image_size: tuple[Count, ...] | None = None
     """Spatial size in pixels that every image is resized to; None: chosen from the headers by a fixed rule."""
     normalise: Literal["auto", "standardise", "scale"] = "auto"
@@ -47,10 +51,19 @@ class CohortOptions(_Options):
     grey: bool = False
     spacing: tuple[Positive, ...] | None = None
     """Declared pixel or voxel size in mm (one number, or one for each axis); images are then cut or padded to size."""
-    window: tuple[Annotated[float, Field(allow_inf_nan=False)], Positive] | None = None
+    window: tuple[Finite, Positive] | None = None
     """Declared centre and width of the stored values that become 0 to 1."""
     patch_size: tuple[Count, ...] | None = None
     """Size in pixels of the patches that a segmenter is trained on, and of the window that it slides over images."""
+
+    faces: Annotated[int, Field(ge=100, le=100_000)] | None = None
+    """Of a surface, at most; None: 2,000."""
+    reference: str | None = None
+    """Public mesh that surfaces are registered to, or profiles compared with: a file, or ellipsoid:AxBxC."""
+    length: Positive | None = None
+    """Declared size that coordinates of surfaces are divided by, in the unit of the files."""
+    profile: str | None = None
+    """Where girth profiles are cut: AXIS:FROM-TO/CUTS and perhaps :MEASURE+MEASURE (`reticent.data.parse_profile`)."""
 
     @model_validator(mode="after")
     def _whole_geometry(self) -> Self:
@@ -164,7 +177,8 @@ class ModelOptions(_Options):
     """The network and its first weights."""
 
     name: str = "default"
-    """"default", "smoothnet", "resnet9", "complex", "centre-detector", "monai:NAME" or "package.module:factory"."""
+    """"default", "smoothnet", "resnet9", "complex", "unet-encoder", "slices", "markers", "fusion", "mesh-sage",
+    "pointnet", "ridge", "centre-detector", "monai:NAME" or "package.module:factory"."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the network."""
     scale_norm: bool = False
@@ -223,6 +237,10 @@ class TrainingOptions(_Options):
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
     memory_mb: Count = 1024
     twin: bool = False
+    loss: Literal["squared", "shrinkage"] = "squared"
+    """Of a regression (`reticent.training.tasks.Regression`)."""
+    shrinkage: tuple[Positive, Positive] | None = None
+    """Slope and size of the errors that the shrinkage loss begins to count, in the targets' unit; None: 10 and 0.2."""
 
     @model_validator(mode="before")
     @classmethod
@@ -242,18 +260,23 @@ class TrainingOptions(_Options):
         given = [f"--{name.replace('_', '-')}" for name, usual in sampling.items() if getattr(self, name) != usual]
         if self.optimiser != "langevin" and given:
             raise ValueError(f"{given[0]} is for --optimiser langevin: say both, or leave it out")
+        if self.loss != "shrinkage" and self.shrinkage is not None:
+            raise ValueError("--shrinkage is for --loss shrinkage: say both, or leave it out")
         return self
 
 
 _PATCHES = 4
 """Patches of an image a step, unless `views` says otherwise."""
 _LATER = {
-    "cohort": ("spacing", "window", "patch_size", "markers", "acquisition", "fold"),
+    "cohort": (
+        "spacing", "window", "patch_size", "markers", "acquisition", "fold", "targets", "faces", "reference", "length",
+        "profile",
+    ),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (
         "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
-        "foreground",
+        "foreground", "loss", "shrinkage",
     ),
 }  # fmt: skip
 """Options that came after the first ledgers: a digest is without those that are left at their defaults."""
@@ -292,6 +315,25 @@ class Study(_Options):
             )
         if training.foreground != 0.5 and not patches:
             raise ValueError("--foreground is about where patches lie: say --patch-size, or leave it out")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ridge_defaults(cls, values: Any) -> Any:
+        """A ridge regression is one release of all training subjects, of their own records as they are."""
+        if isinstance(values, dict) and _name_of(values) == RIDGE:
+            once = {"sampling_rate": 1.0, "steps": 1}
+            plain = {"augment": "none", "ema_decay": 0.0}
+            parts: dict[str, dict[str, Any]] = {"privacy": once, "training": plain}
+            return values | {name: {**usual, **_section(values, name)} for name, usual in parts.items()}
+        return values
+
+    @model_validator(mode="after")
+    def _ridge_fits(self) -> Self:
+        if self.model.name != RIDGE:
+            return self
+        if option := ridge_conflict(self.privacy, self.model, self.training):
+            raise ValueError(f"--model ridge is solved in one step, from sums that get noise once: leave out {option}")
         return self
 
     @model_validator(mode="after")
@@ -368,11 +410,18 @@ class Study(_Options):
     def public_part(self) -> dict[str, Any]:
         """What may leave with the model: no path, no location of the cohort, no column of its table."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        for name in ("uri", "columns", "labels", "acquisition", "fold"):
+        for name in ("uri", "columns", "labels", "acquisition", "fold", "targets"):
             data["cohort"].pop(name, None)
+        if "reference" in data["cohort"]:
+            data["cohort"]["reference"] = Path(data["cohort"]["reference"]).name  # of an ellipsoid, all of it
         if "init_from" in data["model"]:
             data["model"]["init_from"] = Path(data["model"]["init_from"]).name
         return data
+
+
+def _name_of(values: Mapping[str, Any]) -> Any:
+    model = values.get("model")
+    return model.name if isinstance(model, ModelOptions) else _section(values, "model").get("name")
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -42,7 +42,17 @@ from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
 from reticent.training.study_cohort import open_study_cohort
 from reticent.training.sweep import run_sweep, summary
-from reticent.training.tasks import Classification, Detection, ProbabilityTask, Segmentation, Task, make_task, segment
+from reticent.training.tasks import (
+    Classification,
+    Detection,
+    ProbabilityTask,
+    Regression,
+    Segmentation,
+    Task,
+    make_task,
+    segment,
+    shrinkage_loss,
+)
 from reticent.training.train import check_study, resume_training, train
 
 __all__ = [
@@ -68,6 +78,7 @@ __all__ = [
     "Step",
     "ProbabilityTask",
     "Classification",
+    "Regression",
     "Segmentation",
     "Task",
     "auc_report",
@@ -78,6 +89,7 @@ __all__ = [
     "make_task",
     "open_study_cohort",
     "segment",
+    "shrinkage_loss",
     "at_temperature",
     "bound_records",
     "bounded_gradients",

@@ -22,13 +22,15 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
     Nothing is mirrored: in medical images the side of the body means something. Masks and boxes move with their images
-    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels and
-    vectors stay. Inputs of one record move together.
+    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels and vectors stay.
+    Inputs of one record move together. Surfaces are turned and shifted (`turned`).
     """
     inputs: dict[str, Tensor] = {name: x for name, x in batch["inputs"].items() if x.ndim > 2}
     first = next(iter(inputs.values()))
     if not len(first):
         return batch
+    if first.ndim == 3:
+        return {**batch, "inputs": {name: turned(x) for name, x in inputs.items()}}
     grids: dict[tuple[int, ...], Tensor] = {}
     motion = _random_motion(len(first), first.shape[2:])
     for x in inputs.values():
@@ -46,6 +48,17 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
         boxes, objects = clip_boxes(around, targets["objects"].numpy(), size)
         targets |= {"boxes": torch.from_numpy(boxes), "objects": torch.from_numpy(objects)}
     return {**batch, "inputs": {**batch["inputs"], **moved}, "targets": targets}
+
+
+def turned(surfaces: Tensor) -> Tensor:
+    """Surfaces (n, 12, P) turned and shifted a little, positions and normals together; not zoomed: size is a signal."""
+    turn = torch.zeros(len(surfaces), 3, 3)
+    turn[:, [0, 0, 1], [1, 2, 2]] = _uniform(len(surfaces), 3, _ROTATION)
+    rotation = torch.matrix_exp(turn - turn.transpose(1, 2)).to(surfaces)
+    positions, normals, edges = surfaces.split([3, 3, 6], 1)
+    is_vertex = normals.abs().sum(1, keepdim=True) > 0
+    shift = 2 * _uniform(len(surfaces), 3, _SHIFT)[..., None].to(surfaces)
+    return torch.cat([(rotation @ positions + shift) * is_vertex, rotation @ normals, edges], 1)
 
 
 def _moved_boxes(boxes: Tensor, motion: Tensor, size: torch.Size) -> Tensor:

@@ -101,7 +101,7 @@ def public_gradients(
     study = make_study(
         {"cohort": {"uri": cohort.uri, "unit": "record"}, "privacy": {"non_private": True}, "model": options}
     )
-    task = make_task(cohort)
+    task = make_task(cohort, study.training)
     usable = [entry for entry in cohort.entries if task.labelled(entry)]
     some = replace(cohort, entries=usable[:: max(1, len(usable) // records)][:records])
     model, data = check_study(study, some), PreparedCohort(some, study, b"no split is drawn")

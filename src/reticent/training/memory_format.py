@@ -16,7 +16,9 @@ _ROUNDS = 3
 
 def fastest_format(model: nn.Module, images: Mapping[str, Tensor]) -> torch.memory_format:
     """Measured by passes forward and back over made-up images (n, C, *S); the model is left laid out in it."""
-    last = _CHANNELS_LAST[next(iter(images.values())).ndim]
+    last = _CHANNELS_LAST.get(next(iter(images.values())).ndim)
+    if last is None:
+        return torch.contiguous_format
     formats = (torch.contiguous_format, last)
     seconds = dict.fromkeys(formats, float("inf"))
     for _ in range(_ROUNDS):  # the first one also warms up

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import VECTOR_INPUTS, Record, parse_markers
+from reticent.data import VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
+from reticent.data.surfaces import Mesh
 from reticent.errors import InputError
 from reticent.models import SliceClassifier
 from reticent.records import Detections, RunFolder, SliceExplanation
@@ -17,7 +18,9 @@ from reticent.training.network import new_model
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.slice_explanations import slice_explanation
-from reticent.training.tasks import ProbabilityTask, detections, make_task, segment
+from reticent.training.study_cohort import surface_options
+from reticent.training.tasks import ProbabilityTask, Regression, detections, make_task, segment
+from reticent.training.vertex_sensitivity import vertex_sensitivity
 from reticent.training.weights import load_released
 
 
@@ -29,7 +32,7 @@ def released_model(run: RunFolder) -> nn.Module:
     """
     study, state = run.study(), run.state()
     bare = study.model_copy(update={"model": study.model.model_copy(update={"init_from": None})})
-    task = make_task(state)
+    task = make_task(state, study.training)
     network = new_model(bare, task, state.inputs, state.image_size)
     return load_released(study, network, run.weights, task)
 
@@ -43,13 +46,18 @@ class Predictor:
 
     def __init__(self, run: RunFolder) -> None:
         study, state = run.study(), run.state()
-        self.task = make_task(state)
-        self._channels = state.inputs
+        self.task = make_task(state, study.training)
+        self._channels, self._study, self._image_size = state.inputs, study, state.image_size
         images = [count for name, count in state.inputs.items() if name not in VECTOR_INPUTS]
         channels = images[0] if len(images) == 1 else None
         self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels, state.marker_scales)
         self.markers = parse_markers(study.cohort.markers)
         self._model = released_model(run)
+
+    @property
+    def surfaces(self) -> SurfaceOptions | None:
+        """How the surfaces that the network reads are prepared; None if it reads images."""
+        return surface_options(self._study.cohort) if len(self._image_size) == 1 else None
 
     @property
     def input_name(self) -> str:
@@ -81,6 +89,31 @@ class Predictor:
             entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
         return named | {"entropy": float(entropy), "mutual_information": float(information)}
 
+    def class_probabilities(self, records: Sequence[Record]) -> np.ndarray:
+        """Probabilities (n, classes) of several records, a chunk at a time."""
+        assert isinstance(self.task, ProbabilityTask)
+        prepared = [self._prepared(record.inputs, record.spacing) for record in records]
+        inputs = {name: torch.cat([own[name] for own in prepared]) for name in self._channels}
+        return self.task.probabilities(predict(self._model, inputs)).numpy()
+
+    def numbers(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> dict[str, float]:
+        """The targets of a regression for one record with inputs (C, ...), by name, in their units."""
+        assert isinstance(self.task, Regression)
+        values = self.task.physical(predict(self._model, self._prepared(inputs, spacing)).double())
+        return dict(zip(self.task.classes, values[0].tolist(), strict=True))
+
+    def sensitivity(self, mesh: Mesh, name: str) -> tuple[Mesh, dict[str, np.ndarray]]:
+        """The decimated mesh, and of each target its `vertex_sensitivity` there.
+
+        Raises:
+            InputError: the network reads no graph of a surface.
+        """
+        options = self.surfaces
+        if options is None or options.profile is not None:
+            raise InputError("only networks on surfaces say what each vertex gave: leave --explain out")
+        assert isinstance(self.task, Regression)
+        return vertex_sensitivity(self._model, self.task, options.preparation(), mesh, name)
+
     def mask(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> np.ndarray:
         """Label of every pixel or voxel of one record, on its own grid."""
         shape = next(iter(inputs.values())).shape[1:]
@@ -106,7 +139,8 @@ class Predictor:
             )
         if not isinstance(self._model, SliceClassifier):
             raise InputError(
-                "only networks on slices say what each gave: train with --model slices, or leave --explain out"
+                "only networks on slices and surfaces say what each part gave: train with --model slices, or leave "
+                "--explain out"
             )
         (volume,) = self._prepared(inputs, spacing).values()
         return slice_explanation(self._model, volume, self.task.classes)

@@ -30,7 +30,7 @@ from reticent.data import (
     training_scales,
 )
 from reticent.errors import InputError
-from reticent.records import Study
+from reticent.records import RIDGE, CohortOptions, Study
 from reticent.training.tasks import Task, make_task
 
 Progress = Callable[[str, int, int], None]
@@ -41,7 +41,7 @@ class PreparedCohort:
     """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
 
     def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
-        """Raises InputError if the study's class weights do not fit the cohort."""
+        """Raises InputError if the study's class weights, or its options about images or surfaces, do not fit."""
         _check_class_weights(study.training.class_weights, cohort)
         self.cohort, self.study = cohort, study
         fold = study.cohort.fold
@@ -50,7 +50,8 @@ class PreparedCohort:
             if fold is None
             else assign_folds(cohort, split_key, FoldPlace(*fold.place), stratified=study.privacy.non_private)
         )
-        self.task = make_task(cohort)
+        _check_surface_options(study, cohort)
+        self.task = make_task(cohort, study.training)
         self._cache: DecodedCache | None = None
 
     def subjects(self, split: str) -> Mapping[str, list[int]]:
@@ -91,6 +92,8 @@ class PreparedCohort:
         A task that keeps the proportions of images keeps those of the headers if they share one size.
         """
         cohort, options = self.cohort, self.study.cohort
+        if cohort.ndim == 1:
+            return cohort.shape(0)
         declared, option = (
             (options.patch_size, "--patch-size") if options.patch_size else (options.image_size, "--image-size")
         )
@@ -219,6 +222,8 @@ def preprocessing_of(
 ) -> Preprocessing:
     """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
     options = study.cohort
+    if len(image_size) == 1:
+        return Preprocessing(normalise="none")
     size, least = (image_size, None) if options.patch_size is None else (None, image_size)
     return Preprocessing(
         size,
@@ -231,6 +236,27 @@ def preprocessing_of(
         task.keeps_aspect,
         marker_scales,
     )
+
+
+def _check_surface_options(study: Study, cohort: Cohort) -> None:
+    options, usual = study.cohort, CohortOptions(uri="")
+    images = ("image_size", "patch_size", "normalise", "grey", "spacing", "window")
+    surfaces = ("faces", "reference", "length", "profile")
+    is_surface = cohort.ndim == 1
+    for name in images if is_surface else surfaces:
+        if getattr(options, name) != getattr(usual, name):
+            kind, others = ("surfaces", "images") if is_surface else ("images", "surfaces")
+            raise InputError(f"--{name.replace('_', '-')} is about {others}, and {cohort.uri} has {kind}: leave it out")
+    graphs = options.profile is None
+    for name in () if graphs else ("faces", "length"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} is about graphs of surfaces; --profile measures them as they are: leave it out")
+    if is_surface and (study.model.name == RIDGE) == graphs:
+        raise InputError(
+            "--model ridge on surfaces needs the numbers of a --profile: body, or AXIS:FROM-TO/CUTS"
+            if graphs
+            else "--profile makes numbers of a surface, for --model ridge; say it, or leave out --profile"
+        )
 
 
 def _check_class_weights(declared: tuple[float, ...] | str, cohort: Cohort) -> None:

@@ -169,6 +169,7 @@ class PrivateRun:
                     inputs=data.channels,
                     image_size=data.image_size,
                     marker_scales=data.marker_scales,
+                    ranges=cohort.ranges,
                     session=session,
                     noise_multiplier=plan.noise_multiplier,
                     count_noise_multiplier=plan.count_noise_multiplier,

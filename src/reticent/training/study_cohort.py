@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reticent.data import Cohort, open_cohort
+from reticent.data import Cohort, SurfaceOptions, open_cohort, parse_profile
 from reticent.errors import InputError
 from reticent.records import CohortOptions
+
+
+def surface_options(options: CohortOptions) -> SurfaceOptions:
+    """How the study prepares surfaces; raises InputError for a profile of another form."""
+    profile = None if options.profile is None else parse_profile(options.profile)
+    return SurfaceOptions(options.faces, options.reference, options.length, profile)
 
 
 def open_study_cohort(
@@ -26,6 +32,8 @@ def open_study_cohort(
         columns=options.columns,
         labels=options.labels,
         markers=options.markers,
+        targets=options.targets,
+        surfaces=surface_options(options),
         unit=options.unit,
         download=download,
         hashed=hashed,

@@ -13,7 +13,7 @@ from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
 from reticent.models import SliceClassifier
-from reticent.records import Metrics, RunFolder, SplitMetrics, Study
+from reticent.records import RIDGE, Metrics, RunFolder, SplitMetrics, Study
 from reticent.training.crops import require_private_crops
 from reticent.training.detection_examples import held_out_examples
 from reticent.training.engine import LossFn, check_independence, footprint
@@ -30,9 +30,10 @@ from reticent.training.private_run import PrivateRun
 from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
 from reticent.training.reference_models import reference_metrics
+from reticent.training.ridge import fit_exactly, fit_ridge
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.slice_explanations import held_out_explanations
-from reticent.training.tasks import ProbabilityTask, make_task
+from reticent.training.tasks import ProbabilityTask, Regression, make_task
 from reticent.training.weights import load_released
 
 _CHECKPOINTS = 20
@@ -74,6 +75,10 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         )
     if study.privacy.private_activations:
         _require_linear_head(study, cohort)
+    if study.model.name == RIDGE:
+        _require_ridge(cohort)
+    if study.training.loss != "squared" and cohort.task != "regression":
+        raise InputError(f"--loss {study.training.loss} is for a regression (--target), and the task is {cohort.task}")
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = data.task
     model = new_model(study, task, data.channels, data.image_size).train()
@@ -119,11 +124,20 @@ def _require_linear_head(study: Study, cohort: Cohort) -> None:
         )
 
 
+def _require_ridge(cohort: Cohort) -> None:
+    if cohort.task != "regression":
+        raise InputError(f"--model ridge predicts numbers (--target NAME=LOW,HIGH), and the task is {cohort.task}")
+    if join_ranks().size > 1:
+        raise InputError("--model ridge takes one step, for which one process suffices; leave out torchrun")
+
+
 def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     study = run.plan.study
     if study.privacy.seed is not None:
         torch.manual_seed(study.privacy.seed + run.ranks.rank)
     model = new_model(study, run.task, run.data.channels, run.data.image_size)
+    if study.model.name == RIDGE:
+        return _train_ridge(run, model)
     if run.plan.phase is not None and run.plan.phase.first_weights is not None:
         load_released(study, model, run.plan.phase.first_weights, run.task)
     share_weights(model, run.ranks)
@@ -146,6 +160,20 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
         learner.released,
         Metrics(task=run.task.kind, splits=splits, twin=twin, references=references, reference_note=note),
     )
+    return run.folder
+
+
+def _train_ridge(run: PrivateRun, model: nn.Module) -> RunFolder:
+    """Solve for the model in the run's one step; the twin from the same records without clipping and noise."""
+    fit_ridge(run, model)
+    splits = held_out_metrics(model, run.data)
+    twin: tuple[SplitMetrics, ...] = ()
+    if run.plan.study.training.twin:
+        assert isinstance(run.task, Regression)
+        other = new_model(run.plan.study, run.task, run.data.channels, run.data.image_size)
+        fit_exactly(other, run.task, run.data.batch(*run.sampler.draw(0, SystemSource())), run.batch_size)
+        twin = held_out_metrics(other, run.data)
+    run.finish(model.state_dict(), Metrics(task=run.task.kind, splits=splits, twin=twin))
     return run.folder
 
 

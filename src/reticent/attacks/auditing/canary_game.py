@@ -75,9 +75,7 @@ def game_study(run: LoadedRun, game: Game, **privacy: Any) -> Study:
     """The run's own, for the game's patients: same network, clipping and sampling, the game's seed."""
     study = run.repeated_study(seed=game.seed, batch_size=None, **privacy)
     unit, size = study.cohort.unit, run.state.image_size
-    return study.model_copy(
-        update={"cohort": CohortOptions(uri="made-up", unit=unit, image_size=size, normalise="scale")}
-    )
+    return study.model_copy(update={"cohort": CohortOptions(uri="made-up", unit=unit, **_as_images(size))})
 
 
 def play(run: LoadedRun, game: Game, study: Study, folder: Path, stage: str) -> Played:
@@ -161,3 +159,8 @@ def _opened(run: LoadedRun, study: Study, cohort: Cohort, folder: Path, stage: s
             opened = PrivateRun.start(study, cohort, path, ledger=ledger, plan=plan, progress=progress)
     with opened:
         yield opened
+
+
+def _as_images(size: tuple[int, ...]) -> dict[str, Any]:
+    """Options of made-up images of this size; of surfaces none, which come prepared."""
+    return {} if len(size) == 1 else {"image_size": size, "normalise": "scale"}

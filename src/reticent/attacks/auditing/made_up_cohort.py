@@ -48,7 +48,10 @@ def made_up_cohort(state: RunState, images: Mapping[str, int], seed: int) -> Coh
     """Training subjects with so many `images` each, in the given order, for the network of a run."""
     task: Any = state.task
     entries, reader = made_up_entries(state, images, seed), made_up_reader(state, state.inputs, seed)
-    return Cohort("made-up", "made-up", task, state.classes, entries, state.inputs, len(state.image_size), True, reader)
+    return Cohort(
+        "made-up", "made-up", task, state.classes, entries, state.inputs, len(state.image_size), True, reader,
+        ranges=state.ranges,
+    )  # fmt: skip
 
 
 def made_up_entries(state: RunState, images: Mapping[str, int], seed: int) -> list[Entry]:

@@ -137,4 +137,6 @@ def _study(run: LoadedRun, patients: int) -> Study:
     privacy, cohort = run.study.privacy, run.study.cohort
     batch_size = privacy.batch_size or privacy.sampling_rate * patients / privacy.groups
     study = run.repeated_study(batch_size=batch_size)
+    if len(run.state.image_size) == 1:  # of surfaces, whose size their preparation fixes
+        return study
     return study.model_copy(update={"cohort": cohort.model_copy(update={"image_size": run.state.image_size})})

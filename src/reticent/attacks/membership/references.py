@@ -163,7 +163,7 @@ def _make(job: _Job, cache: Path) -> str | None:
         state = folder.state()
         data = PreparedCohort(half, study, b"splits are given")
         data.decode(cache, _quiet, build=False)
-        found = record_signals(released_model(folder), data, make_task(state), job.records)
+        found = record_signals(released_model(folder), data, make_task(state, study.training), job.records)
     except InputError as error:
         return f"model {job.number}: {error}"
     write_file(job.made, lambda aside: _save(aside, found))

@@ -29,7 +29,7 @@ class _Labels:
     joined: Joined
     task: Task
     classes: tuple[str, ...]
-    labels: Sequence[int | tuple[int, ...] | None]
+    labels: Sequence[int | tuple[float, ...] | None]
     splits: Sequence[str | None]
     masks: Sequence[str | None]
     attributes: Sequence[Mapping[str, str]]
@@ -39,6 +39,7 @@ def open_dicom(
     uri: str,
     columns: Mapping[str, str],
     labels: Sequence[str],
+    targets: Sequence[str] = (),
     *,
     strict: bool = True,
     progress: Progress | None = None,
@@ -54,7 +55,7 @@ def open_dicom(
     several modalities, and for tables that do not fit.
     """
     root, rules = parse_address(uri)
-    labelled = _labels(root, rules, columns, labels, strict)
+    labelled = _labels(root, rules, columns, labels, targets, strict)
     found = index_headers(root, progress)
     headers, copies = without_copies(each for each in found.values() if isinstance(each, Header))
     parts = find_series(headers, rules)
@@ -159,10 +160,15 @@ def _years(age: str) -> str | None:
 
 
 def _labels(
-    root: Path, rules: Rules, columns: Mapping[str, str], labels: Sequence[str], strict: bool
+    root: Path,
+    rules: Rules,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    targets: Sequence[str],
+    strict: bool,
 ) -> _Labels | None:
     if rules.labels is None:
-        if strict or columns or labels:
+        if strict or columns or labels or targets:
             raise InputError(
                 f"{root}: no labels; join a table with a column {', '.join(list(KEYS)[2:])}: "
                 f"dicom:{root}?labels=FILE.csv"
@@ -183,7 +189,7 @@ def _labels(
         )
     others = {role: column for role, column in columns.items() if role not in KEYS}
     known = {"file": joined.column, "subject": joined.column}
-    roles = find_roles(path, joined.table, others | known, labels)
+    roles = find_roles(path, joined.table, others | known, labels, targets)
     splits = find_splits(path, joined.table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, values = read_labels(path, joined.table, roles, unlabelled)
@@ -197,7 +203,7 @@ def _labels(
 
 def _free(joined: Joined, roles: Roles) -> list[str]:
     """The columns that are attributes: neither roles nor identifiers."""
-    used = {roles.file, roles.split, roles.mask, *roles.labels}
+    used = {roles.file, roles.split, roles.mask, *roles.labels, *roles.targets}
     return [str(name) for name in joined.table.columns if name not in used and not is_identifier(str(name))]
 
 

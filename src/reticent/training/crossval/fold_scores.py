@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from reticent.data import Cohort
 from reticent.governance import Ledger
 from reticent.records import RunFolder, read_json, write_json
@@ -33,11 +31,8 @@ def write_fold_scores(folder: RunFolder, cohort: Cohort, ledger: Path | None) ->
         data = PreparedCohort(cohort, folder.study(), site.derive_key("split"))
         predictor, found = Predictor(folder), dict[str, list[float]]()
         for subject, records in data.subjects("val" if fold.inner_folds else "test").items():
-            told = []
-            for i in records:
-                record = cohort.load(i)
-                told.append(list(predictor.probabilities(record.inputs, record.spacing).values())[1])
-            found[site.pseudonym(subject)] = [float(cohort.entries[records[0]].label == 1), float(np.mean(told))]
+            told = predictor.class_probabilities([cohort.load(i) for i in records])[:, 1].mean()
+            found[site.pseudonym(subject)] = [float(cohort.entries[records[0]].label == 1), float(told)]
     write_json(path, found, mode=0o600)
 
 

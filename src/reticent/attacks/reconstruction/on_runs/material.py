@@ -18,6 +18,7 @@ from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence
 from reticent.attacks.reconstruction.scores import pairwise
 from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
+from reticent.records import RIDGE
 from reticent.training import preprocessing_of
 
 _SCALED = (-2.0, 2.0)
@@ -121,7 +122,11 @@ def participations(run: LoadedRun) -> int:
 
 
 def no_gradients(run: LoadedRun) -> str | None:
-    """Why no attack on gradients makes sense on a run; None if it does."""
+    """Why no attack that rebuilds images from gradients makes sense on a run; None if it does."""
+    if len(run.state.image_size) == 1:
+        return "the run was trained on surfaces, which no attack rebuilds"
+    if run.study.model.name == RIDGE:
+        return "the run is solved from moments, not trained by gradients"
     if run.study.privacy.private_activations:
         return "the run adds noise to features, not to gradients"
     return None
@@ -148,7 +153,12 @@ def _read(run: LoadedRun, records: Sequence[int]) -> tuple[Tensor, dict[str, Ten
 def _public(run: LoadedRun, uri: str) -> Cohort:
     if uri == run.study.cohort.uri or (Path(uri).exists() and Path(uri).resolve() == Path(run.cohort.uri).resolve()):
         raise InputError(f"public={uri}: is the run's own cohort; leave the option out to take its held-out patients")
-    return open_cohort(uri, unit="record", strict=False, hashed=False, download=run.download)
+    try:
+        return open_cohort(uri, unit="record", strict=False, hashed=False, download=run.download)
+    except InputError as error:
+        raise InputError(
+            f"public={uri}: name a folder of images, a MedMNIST set, or a table that opens without options; {error}"
+        ) from error
 
 
 def _decoded(run: LoadedRun, cohort: Cohort, rng: np.random.Generator, count: int) -> Tensor:

@@ -1,0 +1,114 @@
+"""Opens archives of meshes, and cohorts of masks as cohorts of their surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from reticent.data.cohort import Cohort, Entry, Reader
+from reticent.data.manifest import (
+    find_roles,
+    find_splits,
+    manifest_name,
+    read_labels,
+    read_table,
+    row_attributes,
+    texts,
+)
+from reticent.data.surfaces.bundle import MeshBundle
+from reticent.data.surfaces.reader import BundledMesh, MaskSurface, SurfaceOptions, SurfaceReader
+from reticent.errors import InputError
+
+SCHEME = "surfaces:"
+_TABLES = ("targets.csv", "labels.csv", "manifest.csv")
+Progress = Callable[[str, int, int], None]
+
+
+def open_bundle(
+    uri: str,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    targets: Sequence[str],
+    options: SurfaceOptions,
+    *,
+    strict: bool,
+) -> Cohort:
+    """Open an archive of meshes with the table beside it: row k is of mesh k.
+
+    The table is called as the archive with `.csv`, or targets.csv, labels.csv or manifest.csv, in the same folder; its
+    columns are found as those of a manifest, but for the file. Not `strict`, and with neither labels nor targets named,
+    no table is read. Raises InputError for a missing table and one of another
+    number of rows.
+    """
+    path = Path(uri)
+    bundle, reader = MeshBundle(path), SurfaceReader(options.preparation())
+    if not (strict or labels or targets):
+        bare = [
+            Entry(f"{path.name}/{k}", None, "unlabelled", None, {}, BundledMesh(bundle, k)) for k in range(len(bundle))
+        ]
+        return Cohort(uri, manifest_name(path), "regression", (), bare, reader.channels, 1, False, reader)
+    table_path = _table_of(path)
+    table = read_table(table_path)
+    if len(table) != len(bundle):
+        raise InputError(f"{table_path}: {len(table)} rows for the {len(bundle)} meshes of {path}; list each mesh once")
+    roles = find_roles(table_path, table, columns, labels, targets, files=False)
+    splits = find_splits(table_path, table, roles.split)
+    task, classes, values = read_labels(table_path, table, roles, [split == "unlabelled" for split in splits])
+    subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
+    rows = zip(subjects, splits, values, row_attributes(table, roles, columns), strict=True)
+    entries = [Entry(f"{path.name}/{k}", *row, BundledMesh(bundle, k)) for k, row in enumerate(rows)]
+    return Cohort(
+        uri, manifest_name(path), task, classes, entries, reader.channels, 1, roles.subject is not None, reader,
+    )  # fmt: skip
+
+
+def as_surfaces(
+    masks: Cohort, uri: str, targets: Sequence[str], options: SurfaceOptions, progress: Progress | None
+) -> Cohort:
+    """The surfaces of the masks of a cohort: of the union of all labels, its largest part.
+
+    A segmentation cohort gives its masks, and as targets the volumes of its labels in mm³; of another cohort of volumes
+    the images are the masks, and labels and targets stay. Raises InputError for flat images and targets that are no
+    labels, and naming the record for a mask that cannot be read.
+    """
+    if masks.ndim != 3:
+        raise InputError(f"{uri}: surfaces are made of volumes, and these are images of {masks.ndim} dimensions")
+    segmented, reader = masks.task == "segmentation", SurfaceReader(options.preparation())
+    entries: list[Entry] = []
+    for done, entry in enumerate(masks.entries):
+        locator = MaskSurface(masks.reader, entry.locator, entry.key, is_input=not segmented)
+        label = _volumes(locator, masks.classes, targets, uri) if segmented and targets else entry.label
+        entries.append(replace(entry, locator=locator, label=label))
+        if progress is not None:
+            progress("Measuring masks", done + 1, len(masks.entries))
+    if segmented:
+        masks = replace(masks, task="regression", classes=tuple(targets))
+    surfaces: Reader = reader
+    return replace(masks, uri=uri, entries=entries, channels=reader.channels, ndim=1, reader=surfaces)
+
+
+def _volumes(
+    locator: MaskSurface, classes: tuple[str, ...], targets: Sequence[str], uri: str
+) -> tuple[float, ...] | None:
+    """Volumes in mm³ of the labels called `targets`; None where there is no mask."""
+    for name in targets:
+        if name not in classes[1:]:
+            raise InputError(
+                f"{uri}: --target {name}: the targets of masks are the volumes of their labels, in mm³: "
+                f"{', '.join(classes[1:])}"
+            )
+    mask, spacing = locator.mask()
+    voxels = np.bincount(mask.ravel(), minlength=len(classes))
+    return tuple(float(voxels[classes.index(name)] * np.prod(spacing)) for name in targets)
+
+
+def _table_of(archive: Path) -> Path:
+    for name in (f"{archive.stem}.csv", *_TABLES):
+        if (path := archive.with_name(name)).is_file():
+            return path
+    raise InputError(
+        f"{archive}: no table of its meshes beside it; put {archive.stem}.csv there, with one row for each mesh"
+    )
