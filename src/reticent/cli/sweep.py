@@ -21,7 +21,7 @@ def command(
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     backend: Annotated[str, typer.Option(help="joblib's: loky, or that of a cluster (dask, ray).")] = "loky",
     split: Annotated[str, typer.Option(help="Held-out patients that the table is about: val or test.")] = "val",
-    metric: Annotated[str | None, typer.Option(help="Of the table (auroc; dice of masks, ap50 of boxes).")] = None,
+    metric: Annotated[str | None, typer.Option(help="Of the table (auroc; dice of masks, ap50 of boxes, r2 of numbers).")] = None,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, or $RETICENT_LEDGER.")] = None,
 ) -> None:
     """Run a study over values of its options; every run is charged to the ledger like any other.
