@@ -24,9 +24,9 @@ def ellipsoid():
         sphere = trimesh.creation.icosphere(subdivisions=subdivisions)
         vertices = np.asarray(sphere.vertices, np.float64) * axes
         if seed is not None:
-            vertices = vertices @ trimesh.transformations.random_rotation_matrix(
-                np.random.default_rng(seed).random(3)
-            )[:3, :3]
+            vertices = (
+                vertices @ trimesh.transformations.random_rotation_matrix(np.random.default_rng(seed).random(3))[:3, :3]
+            )
         return Mesh(vertices, np.asarray(sphere.faces, np.int64))
 
     return make

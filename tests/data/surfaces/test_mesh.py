@@ -32,7 +32,7 @@ def test_volume_does_not_depend_on_the_place_and_grows_with_the_cube_of_the_size
 
 def test_translation_leaves_the_volume_of_a_body_to_a_billionth(ellipsoid):
     mesh = ellipsoid(seed=1)
-    shifted = mesh.with_vertices(mesh.vertices + [5, -7, 11])
+    shifted = mesh.with_vertices(mesh.vertices + np.array([5, -7, 11]))
     assert mesh_volume(shifted) == pytest.approx(mesh_volume(mesh), rel=1e-9)
 
 

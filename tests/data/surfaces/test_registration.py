@@ -9,7 +9,11 @@ from reticent.data.surfaces import Mesh, kabsch, mask_to_mesh, mesh_volume, regi
 def test_kabsch_finds_a_rotation_and_shift_to_the_last_digits():
     for seed in range(20):
         random = np.random.default_rng(seed)
-        points, rotation, shift = random.normal(size=(30, 3)), Rotation.random(rng=random).as_matrix(), random.normal(size=3)
+        points, rotation, shift = (
+            random.normal(size=(30, 3)),
+            Rotation.random(rng=random).as_matrix(),
+            random.normal(size=3),
+        )
         found, moved = kabsch(points, points @ rotation.T + shift)
         np.testing.assert_allclose(found, rotation, atol=1e-12)
         np.testing.assert_allclose(moved, shift, atol=1e-12)
@@ -35,7 +39,7 @@ def test_closest_points_turn_a_hippocampus_back_and_do_not_scale(shared):
     reference = mask_to_mesh(np.asarray(nibabel.load(path).dataobj), (1, 1, 1))
     turn = Rotation.from_euler("xyz", [8, -9, 9], degrees=True)
     assert np.degrees(turn.magnitude()) == pytest.approx(15, abs=0.6)
-    turned = reference.with_vertices(turn.apply(reference.vertices) + [30, -20, 10])
+    turned = reference.with_vertices(turn.apply(reference.vertices) + np.array([30, -20, 10]))
     back, _ = kabsch(register_rigid(turned, reference).vertices, reference.vertices)
     assert np.degrees(Rotation.from_matrix(back).magnitude()) < 0.5
     larger = turned.with_vertices(1.05 * turned.vertices)
@@ -44,4 +48,6 @@ def test_closest_points_turn_a_hippocampus_back_and_do_not_scale(shared):
 
 def test_a_mesh_on_its_reference_stays_there(ellipsoid):
     mesh = ellipsoid()
-    np.testing.assert_allclose(register_rigid(mesh, Mesh(mesh.vertices, mesh.faces)).vertices, mesh.vertices, atol=1e-12)
+    np.testing.assert_allclose(
+        register_rigid(mesh, Mesh(mesh.vertices, mesh.faces)).vertices, mesh.vertices, atol=1e-12
+    )
