@@ -131,13 +131,15 @@ def on_grid(organ: np.ndarray, record: Record) -> np.ndarray:
     return seen.targets["mask"]
 
 
-def patches(data: Path, work: Path, part: str) -> Iterator[tuple[str, Any]]:
+def patches(data: Path, work: Path, part: str, picture: Path | None = None) -> Iterator[tuple[str, Any]]:
     """Dice of hippocampus segmentation, private and of the non-private twin."""
     for name, options in PATCHES.items():
 
         def measure(options: Any = options) -> Cell:
             folder, seconds = run_of(str(data / "msd_hippocampus"), work, SEGMENT, options)
             metrics = folder.metrics()
+            if picture is not None and "patch_size" in options["cohort"]:
+                draw(folder, work, data, picture)
             return {
                 "dice": metrics.splits[-1].metrics["dice"].value,
                 "twin": metrics.twin[-1].metrics["dice"].value,
@@ -149,7 +151,30 @@ def patches(data: Path, work: Path, part: str) -> Iterator[tuple[str, Any]]:
         yield name, measure
 
 
-PARTS = {"adrenal28": adrenal, "masks": masks, "patches": patches, "adrenal64": adrenal}
+def draw(folder: RunFolder, work: Path, data: Path, path: Path) -> None:
+    """The middle slices of the first test volume along each axis: drawn by hand, and by the private network."""
+    from matplotlib.figure import Figure
+
+    cohort = open_cohort(str(data / "msd_hippocampus"))
+    with Ledger.open(work / "ledger.sqlite") as site:
+        splits = PreparedCohort(cohort, folder.study(), site.derive_key("split")).splits
+    record = cohort.load(splits.index("test"))
+    drawn, found = record.targets["mask"], Predictor(folder).mask(record.inputs, record.spacing)
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    for axis, column in enumerate(figure.subplots(2, 3).T):
+        middle = int(np.argmax((drawn > 0).sum(tuple(k for k in range(3) if k != axis))))
+        image, *masks = (np.rot90(np.take(x, middle, axis)) for x in (record.inputs["image"][0], drawn, found))
+        for panel, mask, title in zip(column, masks, ("by hand", "private, epsilon 8"), strict=True):
+            panel.imshow(image, cmap="gray")
+            panel.imshow(
+                np.ma.masked_equal(mask, 0), cmap="tab10", vmin=1, vmax=10, alpha=0.55, interpolation="nearest"
+            )
+            panel.set_axis_off()
+            panel.set_title(title, fontsize=8)
+    figure.savefig(path, dpi=90)
+
+
+PARTS: dict[str, Any] = {"adrenal28": adrenal, "masks": masks, "patches": patches, "adrenal64": adrenal}
 
 
 def table(results: Mapping[str, Mapping[str, list[Cell]]]) -> None:
@@ -177,6 +202,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--picture", type=Path, help="PNG of a private segmentation (of the first seed)")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     results: dict[str, dict[str, list[Cell]]] = read_json(given.out) if given.out.is_file() else {}
@@ -187,7 +213,8 @@ def main() -> None:
     for seed in range(given.seeds):
         for part in given.only:
             with tempfile.TemporaryDirectory() as folder:
-                for name, measure in PARTS[part](given.data.resolve(), Path(folder), part):
+                own = {"picture": given.picture} if part == "patches" and seed == 0 else {}
+                for name, measure in PARTS[part](given.data.resolve(), Path(folder), part, **own):
                     done = results.setdefault(part, {}).setdefault(name, [])
                     if len(done) <= seed:
                         torch.manual_seed(seed)

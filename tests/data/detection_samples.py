@@ -23,8 +23,8 @@ def write_oktoberfest(root, clips=24, shape=(54, 96), frames=(20, 45, 70)):
     """Class folders with `files.txt`, as the set of Ziller et al. 2019 is laid out; clips over eleven days.
 
     Three frames of a clip show the same tray, a little moved; a tray holds 1 to 3 things of the classes Bier (0) and
-    Pommes (9), which differ in size and colour. Every frame stands in the folders of all its classes; each fifth clip is
-    an empty tray.
+    Pommes (9), which differ in colour. Every frame stands in the folders of all its classes; each fifth clip shows an
+    empty tray.
     """
     lines = {"Bier": [], "Pommes": []}
     for clip in range(clips):
@@ -78,14 +78,15 @@ def write_voc_folder(root, images, shape=(40, 60), sets=None):
 
 
 def write_coco_file(path, images, shape=(40, 60), classes=("cell", "clot"), **fields):
-    """A COCO file beside its images; `images` maps a name to [(class, x, y, width, height)], `fields` to more of each."""
+    """A COCO file beside its images; `images` maps a name to [(class, x, y, width, height)]; `fields` are added."""
     numbers = {name: 10 * (k + 1) for k, name in enumerate(classes)}
     rows, things = [], []
     for k, (name, own) in enumerate(images.items()):
         paint(path.parent / "images" / name, shape, [(x, y, x + w, y + h) for _, x, y, w, h in own])
         more = {field: values[k] for field, values in fields.items()}
         rows.append({"id": 100 + k, "file_name": name, "height": shape[0], "width": shape[1], **more})
-        things += [{"image_id": 100 + k, "category_id": numbers[c], "bbox": box} for c, *box in own]
+        for c, *box in own:
+            things.append({"id": len(things), "image_id": 100 + k, "category_id": numbers[c], "bbox": box})
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     path.write_text(json.dumps({"images": rows, "annotations": things, "categories": categories}))
     return path

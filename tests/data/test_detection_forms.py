@@ -77,7 +77,7 @@ def test_two_hundred_random_lines_survive_voc_and_coco(tmp_path):
         (f"{NAME} 1 0 1 1 9 nine", ("left out", "no number of objects, or something that is no whole number", 1)),
         (NAME, ("left out", "no number of objects, or something that is no whole number", 1)),
         (b"\xdf.jpg 0", ("left out", "not UTF-8 text", 1)),
-        ("1527012345679_20.jpg 0", ("left out", "no such image", None)),
+        ("1527012345679_20.jpg 0", ("left out", "no such image", 1)),
         (f"{NAME} 1 0 1 1 -9 9", ("dropped", "no width or height", 1)),
         (f"{NAME} 1 0 1 1 9 0", ("dropped", "no width or height", 1)),
         (f"{NAME} 1 15 1 1 9 9", ("dropped", "unknown class 15", 1)),
@@ -204,6 +204,17 @@ def test_image_sets_give_the_splits(tmp_path):
         read_voc(tmp_path)
 
 
+def test_the_file_name_inside_an_annotation_may_be_a_copy(tmp_path):
+    write_voc_folder(tmp_path, {name: [("cell", 5, 5, 20, 20)] for name in "ab"})
+    text = (tmp_path / "Annotations" / "b.xml").read_text()
+    (tmp_path / "Annotations" / "b.xml").write_text(text.replace("b.png", "a.png"))
+    assert [image.name for image in read_detection(tmp_path).images] == ["a.png", "b.png"]
+    (tmp_path / "JPEGImages" / "b.png").unlink()
+    found = read_detection(tmp_path)
+    assert [image.name for image in found.images] == ["a.png"]
+    assert effects(found) == [("left out", "annotated twice", None)]
+
+
 def test_boxes_follow_an_image_that_is_stored_smaller(tmp_path):
     write_voc_folder(tmp_path, {"a": [("cell", 20, 10, 60, 40)], "b": [("cell", 20, 10, 60, 40)]}, shape=(80, 120))
     paint(tmp_path / "JPEGImages" / "a.png", (40, 60), [])
@@ -240,9 +251,10 @@ def test_coco_problems_are_listed_with_their_place(tmp_path):
     path.write_text(json.dumps(content))
     found = read_detection(path)
     assert sorted((str(p.place), p.reason) for p in found.problems) == [
-        ("None", "listed twice"), ("None", "no such image"), ("annotations[1]", "a region of a crowd"),
+        ("annotations[1]", "a region of a crowd"),
         ("annotations[2]", "bbox is [1, 2, 3]"), ("annotations[3]", "unknown class 99"),
-        ("annotations[4]", "of an image that is not listed"),
+        ("annotations[4]", "of an image that is not listed"), ("images[1]", "no such image"),
+        ("images[2]", "annotated twice"),
     ]  # fmt: skip
     assert len(found.images[0].boxes) == 1
 
@@ -260,6 +272,12 @@ def test_coco_folders_have_a_file_a_split(tmp_path):
     [
         ('{"images": [{"id": 1}], "annotations": [], "categories": []}', r"images\[0\] has no file_name"),
         ('{"images": [], "annotations": 3, "categories": []}', "annotations is no list"),
+        (
+            '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": [], '
+            '"categories": []}',
+            r"images\[1\] has the id 1; each needs a whole number of its own",
+        ),
+        ('{"images": [], "annotations": [], "categories": [{"id": "x", "name": "a"}]}', "has the id 'x'"),
         ('{"images": 3, "annotations": [], "categories": []}', "not of the COCO form"),
         ('{"images": [], "annotations": [], "categories": []}', "no image with boxes"),
     ],
@@ -276,7 +294,7 @@ def test_subjects_come_from_a_table_or_the_file_names(tmp_path):
     (tmp_path / "who.csv").write_text("file,patient\n" + "".join(f"p{k // 2}_{k}.png,{k // 2}\n" for k in range(4)))
     by_table = open_cohort(f"boxes:{tmp_path / 'v'}?subjects={tmp_path / 'who.csv'}")
     assert [entry.subject for entry in by_table.entries] == ["0", "0", "1", "1"]
-    by_name = open_cohort(f"boxes:{tmp_path / 'v'}?subject-pattern=([^_]%2B)_")
+    by_name = open_cohort(f"boxes:{tmp_path / 'v'}?subject-pattern=([^_]+)_")
     assert [entry.subject for entry in by_name.entries] == ["p0", "p0", "p1", "p1"]
     with pytest.raises(InputError, match=r"no subject \(patient\) identifiers; say boxes:"):
         open_cohort(str(tmp_path / "v"))

@@ -72,7 +72,7 @@ def test_clipping_drops_what_hardly_remains():
     assert clipped.tolist() == [[0, 0, 10, 4], [0] * 4, [0, 0, 10, 4], [0] * 4, [0] * 4, [2, 2, 5, 5]]
 
 
-def test_masks_padded_to_a_size_are_put_back():
+def test_what_was_padded_is_taken_off_again():
     mask = np.zeros((20, 40), np.int64)
     mask[5:15, 10:30] = 1
     options = Preprocessing((40, 40), keep_aspect=True)

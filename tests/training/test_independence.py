@@ -125,7 +125,7 @@ def test_networks_are_found_by_name_and_given_what_their_signature_asks_for():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("resnet", {}, 'say "default", "smoothnet", "resnet9", "complex", "slices", "monai:NAME"'),
+        ("resnet", {}, 'say "default", "smoothnet", "resnet9", .*"monai:NAME"'),
         ("monai:NoSuchNet", {}, "has no 'NoSuchNet'"),
         ("no_such_package:net", {}, "No module named 'no_such_package'"),
         ("default", {"depth": 3}, "cannot be built"),

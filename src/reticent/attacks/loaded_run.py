@@ -19,7 +19,7 @@ from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import PrivacyStatement, RunFolder, RunState, Study
-from reticent.training import PreparedCohort, Progress, Task, make_task, open_studied, released_model
+from reticent.training import PreparedCohort, Progress, Task, make_task, open_study_cohort, released_model
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -91,7 +91,7 @@ class LoadedRun:
         """
         options = self.study.cohort
         try:
-            return open_studied(options, download=self.download)
+            return open_study_cohort(options, download=self.download)
         except InputError as error:
             raise InputError(
                 f"{self.folder.path}: the cohort that the run was trained on cannot be opened, which this attack "

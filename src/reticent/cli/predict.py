@@ -69,6 +69,8 @@ def command(
     if predictor.task.output == "boxes":
         from reticent.cli.predict_boxes import write_boxes
 
+        if sr is not None:
+            raise InputError("--sr is about classes; this run finds boxes")
         write_boxes(predictor, files, columns, out, explain)
         return
     if predictor.task.segments:
@@ -125,7 +127,16 @@ class Found(NamedTuple):
 
 def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> Iterator[Found]:
     """The records at an address."""
-    from reticent.data import DicomReader, image_files, is_dicom, read_image, structured_report
+    from reticent.data import (
+        MANIFEST_SUFFIXES,
+        DicomReader,
+        image_files,
+        is_dicom,
+        manifest_markers,
+        read_image,
+        structured_report,
+        volume_spacing,
+    )
 
     if predictor.surfaces is not None:
         for name, inputs, mesh in read_surfaces(predictor, predictor.surfaces, address, columns):
@@ -138,9 +149,13 @@ def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> I
                 report = partial(structured_report, cohort.reader.root, entry.locator.series)
             yield Found(entry.key, record.inputs, record.spacing, report)
     else:
-        for name, path in image_files(address, columns):
+        files = image_files(address, columns)
+        beside: list[dict[str, np.ndarray]] = [{} for _ in files]
+        if predictor.markers and address.lower().endswith(MANIFEST_SUFFIXES):
+            beside = manifest_markers(address, columns, predictor.markers)
+        for (name, path), vectors in zip(files, beside, strict=True):
             image, affine = read_image(path)
-            yield Found(name, {predictor.input_name: image}, _spacing(affine))
+            yield Found(name, {predictor.input_name: image, **vectors}, volume_spacing(affine))
 
 
 def _opened(address: str) -> Cohort:
@@ -168,12 +183,6 @@ def _explain(predictor: Predictor, found: Found, path: Path) -> None:
     else:
         mesh, values = predictor.sensitivity(found.mesh, found.name)
         write_file(path.with_name(f"{path.name}.ply"), lambda aside: write_ply(aside, mesh, values), mode=0o600)
-
-
-def _spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:
-    from nibabel.affines import voxel_sizes
-
-    return None if affine is None else tuple(float(size) for size in voxel_sizes(affine))
 
 
 def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:
@@ -214,7 +223,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
-    from reticent.data import read_image, write_mask
+    from reticent.data import read_image, volume_spacing, write_mask
 
     targets = [folder / f"{path.name.removesuffix('.gz').rpartition('.')[0]}_mask.nii.gz" for path in files]
     for k, target in enumerate(targets):
@@ -224,7 +233,7 @@ def _write_masks(predictor: Predictor, files: list[Path], folder: Path) -> None:
             raise InputError(f"{target}: exists already; choose another --out")
     for path, target in zip(files, targets, strict=True):
         image, affine = read_image(path)
-        write_mask(target, predictor.mask({predictor.input_name: image}, _spacing(affine)), path)
+        write_mask(target, predictor.mask({predictor.input_name: image}, volume_spacing(affine)), path)
         console.print(f"{path} -> {target}", highlight=False, soft_wrap=True)
 
 

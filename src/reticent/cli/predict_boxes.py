@@ -27,7 +27,9 @@ def write_boxes(
     Images are numbered as in the one COCO file that is predicted on, else from 1; so are categories.
     Raises InputError for files that cannot be written, before anything is read.
     """
-    from reticent.records import whole_folder, write_json
+    import numpy as np
+
+    from reticent.records import DetectionExample, whole_folder, write_json
     from reticent.report import save_box_figure
     from reticent.training.evaluation import COUNTED_FROM
 
@@ -45,7 +47,8 @@ def write_boxes(
                 rows += found.to_coco(own, name, names, numbers)
                 if aside is not None:
                     path = aside / f"{count:04d}_{stem(name)}.png"
-                    save_box_figure(next(iter(inputs.values())), found.above(COUNTED_FROM), names, path)
+                    image, seen = next(iter(inputs.values())), found.above(COUNTED_FROM)
+                    save_box_figure(DetectionExample(image, seen, seen.above(np.inf), names), path)
     if out is None:
         print_json(rows)
         return

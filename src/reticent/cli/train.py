@@ -16,7 +16,7 @@ from reticent.launch import own_rank
 
 if TYPE_CHECKING:
     from reticent.data import Cohort
-    from reticent.records import RunFolder, Study
+    from reticent.records import Metrics, RunFolder, Study
 
 _TARGET, _STUDY, _COHORT = "Privacy target (exactly one)", "Privacy", "Cohort"
 _MODEL, _TRAINING, _JOB = "Model", "Training", "Job"
@@ -113,6 +113,17 @@ def command(
         ),
     ] = None,
     grey: Annotated[bool, Option("--grey", help="Colour to grey.", rich_help_panel=_COHORT)] = False,
+    marker: Annotated[
+        list[str] | None,
+        Option(
+            help="Column beside the image, as crp=CENTRE,SCALE[,log][,LOW..HIGH] or sex=f|m; repeatable.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
+    acquisition: Annotated[
+        list[str] | None,
+        Option(help="Attribute of how images were taken, for a reference; repeatable.", rich_help_panel=_COHORT),
+    ] = None,
     spacing: Annotated[
         str | None,
         Option(help="Voxels of this size in mm, as 1.5 or 1x1x3, cut or padded to size.", rich_help_panel=_COHORT),
@@ -285,10 +296,10 @@ def _study(
 
 
 def _open(study: Study, download: bool, *, hashed: bool = True) -> Cohort:
-    from reticent.training import open_studied
+    from reticent.training import open_study_cohort
 
     with progress() as advance:
-        return open_studied(study.cohort, download=download, hashed=hashed, progress=advance)
+        return open_study_cohort(study.cohort, download=download, hashed=hashed, progress=advance)
 
 
 def _start(study: Study, cohort: Cohort, out: Path | None, ledger: Path | None) -> RunFolder:
@@ -379,6 +390,21 @@ def _print_result(folder: RunFolder) -> None:
         table.add_row(
             name + positive * (name == "sensitivity"), *(_interval(split.metrics.get(name)) for split in shown)
         )
+    console.print(table)
+    _print_references(metrics)
+
+
+def _print_references(metrics: Metrics) -> None:
+    from rich.table import Table
+
+    if metrics.reference_note:
+        console.print(metrics.reference_note, highlight=False, markup=False)
+    if not metrics.references:
+        return
+    splits = [split.split for split in metrics.splits]
+    table = Table("AUROC without an image", *splits, title="Reference models", title_justify="left")
+    for name, own in metrics.references.items():
+        table.add_row(name, *(_interval(split.metrics["auroc"]) for split in own))
     console.print(table)
 
 

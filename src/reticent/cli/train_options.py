@@ -12,6 +12,8 @@ _PLACES = {
     "unit": ("cohort", "unit"),
     "column": ("cohort", "columns"),
     "label": ("cohort", "labels"),
+    "marker": ("cohort", "markers"),
+    "acquisition": ("cohort", "acquisition"),
     "target": ("cohort", "targets"),
     **{name: ("cohort", name) for name in ("faces", "reference", "length", "profile")},
     "image_size": ("cohort", "image_size"),
@@ -92,7 +94,7 @@ def _parse(name: str, value: Any) -> Any:
         return tuple(_number(name, part, float) for part in value.split(","))
     if name == "class_weights" and value not in ("none", "counted"):
         return tuple(_number(name, part, float) for part in value.split(","))
-    if name in ("column", "model_argument"):
+    if name in ("column", "marker", "model_argument"):
         return pairs(name, value)
     return value
 
@@ -112,6 +114,8 @@ def pairs(name: str, items: Sequence[str]) -> dict[str, Any]:
 
 def _pair(name: str, item: str) -> tuple[str, Any]:
     key, found, value = item.partition("=")
+    if name == "marker":
+        return key, value
     if not found:
         form = "NAME=LOW,HIGH, with the range that is possible, in its unit" if name == "target" else "NAME=VALUE"
         raise InputError(f"--{name.replace('_', '-')} {item!r}: write it as {form}")

@@ -36,9 +36,10 @@ def canonical_split(name: str) -> str | None:
 class Record:
     """One decoded record: channel-first float32 inputs, integer or float32 targets, and attributes of the subject.
 
-    `inputs` maps a name to an array (C, H, W) or (C, D, H, W), of a surface (C, n) (see `reticent.data.surfaces`).
-    `targets` is empty if the record is unlabelled, else holds "label" (int64 scalar, or float32 (n,) of several labels
-    or of a regression's targets), "mask" (int64, the spatial shape), or "boxes" and "objects" (see `BoxReader`).
+    `inputs` maps a name to an array (C, H, W) or (C, D, H, W), of a surface (C, n) (`reticent.data.surfaces`), or to
+    a vector of markers. `targets` is empty if the record is unlabelled, else holds "label" (int64 scalar, or float32
+    (n,) of several labels or of a regression's targets), "mask" (int64, the spatial shape), or "boxes" and "objects"
+    (see `BoxReader`).
     """
 
     subject: str
@@ -103,8 +104,8 @@ class Cohort:
 
     `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, or the
     targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go with them;
-    `channels` gives the number of channels of each input; `ndim` is the number of spatial dimensions, 2 or 3, of
-    surfaces 1.
+    `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of spatial
+    dimensions, 2 or 3, of surfaces 1.
     `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
     `subject_remedy` says where subjects come from.
     """
@@ -158,7 +159,7 @@ class Cohort:
                     f"{entry.key}: one slice only ({' x '.join(map(str, array.shape[1:]))}); a volume needs two: leave "
                     "it out, or store a flat image as PNG"
                 )
-            if not np.isfinite(array).all():
+            if array.ndim > 1 and not np.isfinite(array).all():
                 raise InputError(f"{entry.key}: the image holds NaN or infinite values; repair it or leave it out")
         targets, spacing = self._targets(entry, inputs, stored), self.reader.spacing(entry.locator)
         return Record(entry.subject or entry.key, inputs, targets, entry.attributes, spacing)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from reticent.data.files import READABLE_SUFFIXES, read_header
 from reticent.data.images import decode_image
@@ -24,6 +25,11 @@ def read_image(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if not np.isfinite(image).all():
         raise InputError(f"{path}: the image holds NaN or infinite values; repair it or leave it out")
     return image, affine
+
+
+def volume_spacing(affine: np.ndarray | None) -> tuple[float, ...] | None:
+    """Size of a voxel in mm along the axes of `read_image`; None of a flat image."""
+    return None if affine is None else tuple(float(size) for size in voxel_sizes(affine))
 
 
 def write_mask(path: Path, mask: np.ndarray, like: Path) -> None:

@@ -1,17 +1,20 @@
 """Cohorts listed in a table: a CSV or Parquet manifest with one row per record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reticent.data.attributes import attribute_rows
 from reticent.data.cohort import Cohort, Entry, Task, canonical_split
 from reticent.data.files import FileLocator, FileReader, read_header
 from reticent.data.labels import class_labels, looks_binary, multi_labels, target_values
 from reticent.data.lookup import find_image, find_mask
+from reticent.data.markers import Marker, read_markers, with_markers
 from reticent.data.surfaces.mesh_files import is_mesh
 from reticent.data.surfaces.reader import MeshFile, SurfaceOptions, SurfaceReader
 from reticent.errors import InputError
@@ -48,14 +51,20 @@ class Roles:
 
 
 def open_manifest(
-    uri: str, columns: Mapping[str, str], labels: Sequence[str], targets: Sequence[str], surfaces: SurfaceOptions
+    uri: str,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    markers: Sequence[Marker],
+    targets: Sequence[str],
+    surfaces: SurfaceOptions,
 ) -> Cohort:
     """Open a manifest; files are looked up in its folder, then in `images/` (masks in `masks/`).
 
     Columns are found by their usual names or by `columns` (role or attribute to column), `labels` and `targets` (of a
     regression); separators are commas, semicolons or tabs. Without a label column, a mask column makes the task
-    segmentation; without either, the only column of 0 and 1 is the label. The files are images or meshes. Raises
-    InputError, with the row (the header is row 1), for missing files, repeated files, unfit labels or unknown splits.
+    segmentation; without either, the only column of 0 and 1 is the label. Columns of `markers` become vectors beside
+    the images. The files are images or meshes. Raises InputError, with the row (the header is row 1), for missing
+    files, repeated files, unfit labels or markers, and unknown splits.
     """
     path = Path(uri)
     table = read_table(path)
@@ -64,28 +73,34 @@ def open_manifest(
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = read_labels(path, table, roles, unlabelled)
     locators = _locators(path, table, roles, unlabelled)
-    attributes = row_attributes(table, roles, columns)
+    numeric = {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
+    attributes = row_attributes(table, roles, columns, without=numeric)
     subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
     files = [str(file) for file in table[roles.file]]
     rows = zip(files, subjects, splits, row_labels, attributes, locators, strict=True)
     entries = [Entry(*row) for row in rows]
     has_subjects, first = roles.subject is not None, locators[0].image
     if is_mesh(first):
+        if markers:
+            raise InputError(f"{path}: --marker goes with images, and these are surfaces: leave it out")
         reader = SurfaceReader(surfaces.preparation())
         meshes = [replace(entry, locator=MeshFile(entry.locator.image)) for entry in entries]
         return Cohort(
             uri, manifest_name(path), task, classes, meshes, reader.channels, 1, has_subjects, reader,
         )  # fmt: skip
     spatial, channels = read_header(first)
-    return Cohort(
+    cohort = Cohort(
         uri, manifest_name(path), task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
     )  # fmt: skip
+    return with_markers(cohort, path, table, markers) if markers else cohort
 
 
-def row_attributes(table: "pandas.DataFrame", roles: Roles, columns: Mapping[str, str]) -> list[dict[str, str]]:
-    """Of each row, the attributes in the columns that have no role."""
-    used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels, *roles.targets}
+def row_attributes(
+    table: "pandas.DataFrame", roles: Roles, columns: Mapping[str, str], without: Collection[str] = ()
+) -> list[dict[str, str]]:
+    """Of each row, the attributes in the columns that have no role, and are not `without`."""
+    used = {roles.file, roles.subject, roles.split, roles.mask, *roles.labels, *roles.targets, *without}
     names = {column: role for role, column in columns.items() if role not in _ALIASES}
     return attribute_rows(table, [str(name) for name in table.columns if name not in used], names)
 
@@ -106,6 +121,33 @@ def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Pat
     named = {role: column for role, column in columns.items() if column in present}
     files = texts(table, find_file_column(path, present, named))
     return [(file, find_image(path, row, file)) for row, file in enumerate(files, start=2) if file is not None]
+
+
+def manifest_rows(uri: str, columns: Mapping[str, str]) -> tuple[list[dict[str, str]], str]:
+    """The cells of each image of `manifest_images` as they are written, without a mask's, and the file column."""
+    path = Path(uri)
+    table = read_table(path)
+    present = [str(name) for name in table.columns]
+    named = {role: column for role, column in columns.items() if column in present}
+    file = find_file_column(path, present, named)
+    kept = [name for name in present if name != find_column(path, present, named, "mask")]
+    cells = {name: texts(table, name) for name in kept}
+    rows = [{name: cells[name][row] or "" for name in kept} for row in range(len(table))]
+    return [row for row in rows if row[file]], file
+
+
+def manifest_markers(uri: str, columns: Mapping[str, str], markers: Sequence[Marker]) -> list[dict[str, np.ndarray]]:
+    """The vectors "markers" and "missing" of each image of `manifest_images`.
+
+    Raises InputError with the row for a cell that does not fit its declaration, or without such a column.
+    """
+    path = Path(uri)
+    table = read_table(path)
+    present = [str(name) for name in table.columns]
+    named = {role: column for role, column in columns.items() if column in present}
+    files = texts(table, find_file_column(path, present, named))
+    rows = zip(files, *read_markers(path, table, markers), strict=True)
+    return [{"markers": values, "missing": missing} for file, values, missing in rows if file is not None]
 
 
 def read_table(path: Path) -> "pandas.DataFrame":

@@ -10,6 +10,7 @@ from reticent.data.detection import is_detection, open_detection
 from reticent.data.dicom import is_dicom, open_dicom
 from reticent.data.folder import open_folder
 from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
+from reticent.data.markers import Marker, parse_markers
 from reticent.data.medmnist import open_medmnist, open_npz
 from reticent.data.msd import open_msd
 from reticent.data.nnunet import is_nnunet, open_nnunet
@@ -39,6 +40,7 @@ def open_cohort(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Sequence[str] | None = None,
+    markers: Mapping[str, str] | None = None,
     targets: Mapping[str, tuple[float, float] | None] | None = None,
     surfaces: SurfaceOptions | None = None,
     unit: Literal["subject", "record"] = "subject",
@@ -54,8 +56,9 @@ def open_cohort(
     `surfaces:ADDRESS`, the masks of another cohort as surfaces; or of boxes a VOC folder, a COCO file or an Oktoberfest
     folder (`boxes:PATH?rule=value`). `columns` maps roles (file,
     subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
-    multi-label task; `targets` the numbers of a regression, each with its declared range in its unit (None: not told,
-    which is for inspection and prediction). `surfaces` says how meshes are prepared. `download` allows fetching a
+    multi-label task, `markers` columns beside the images (`reticent.data.markers`); `targets` the numbers of a
+    regression, each with its declared range in its unit (None: not told, which is for inspection and prediction).
+    `surfaces` says how meshes are prepared. `download` allows fetching a
     MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
@@ -63,9 +66,9 @@ def open_cohort(
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
-    cohort = _read(
-        uri, columns or {}, labels or (), tuple(targets or ()), surfaces or SurfaceOptions(), download, strict, progress
-    )
+    declared = parse_markers(markers or {})
+    numbers, surfaces = tuple(targets or ()), surfaces or SurfaceOptions()
+    cohort = _read(uri, columns or {}, labels or (), declared, numbers, surfaces, download, strict, progress)
     if cohort.task == "regression":
         cohort = _with_ranges(cohort, targets or {}, strict)
     check_splits(cohort, for_training=strict)
@@ -108,6 +111,7 @@ def _read(
     uri: str,
     columns: Mapping[str, str],
     labels: Sequence[str],
+    markers: Sequence[Marker],
     targets: Sequence[str],
     surfaces: SurfaceOptions,
     download: bool,
@@ -117,12 +121,14 @@ def _read(
     if uri.startswith(SCHEME):
         inner = uri.removeprefix(SCHEME)
         known = targets if inner.lower().endswith(MANIFEST_SUFFIXES) else ()
-        masks = _read(inner, columns, labels, known, surfaces, download, strict, progress)
+        masks = _read(inner, columns, labels, (), known, surfaces, download, strict, progress)
         return as_surfaces(masks, uri, targets, surfaces, progress)
+    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_dicom(uri) and not is_detection(uri):
+        return open_manifest(uri, columns, labels, markers, targets, surfaces)
+    if markers:
+        raise InputError(f"{uri}: --marker names columns of a manifest ({', '.join(MANIFEST_SUFFIXES)}); drop it")
     if is_dicom(uri):
         return open_dicom(uri, columns, labels, targets, strict=strict, progress=progress)
-    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_detection(uri):
-        return open_manifest(uri, columns, labels, targets, surfaces)
     if is_bundle(uri):
         return open_bundle(uri, columns, labels, targets, surfaces, strict=strict)
     if targets:

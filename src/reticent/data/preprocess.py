@@ -7,6 +7,7 @@ import numpy as np
 
 from reticent.data.cohort import Record
 from reticent.data.detection.geometry import Placement, clip_boxes
+from reticent.data.markers import VECTOR_INPUTS, Scale
 from reticent.errors import InputError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -29,6 +30,9 @@ class Preprocessing:
     "scale" keeps the grey values of 8-bit images comparable: x in [0, 1] becomes (x - 0.5) / 0.25; a record with other
     values is first mapped to [0, 1] by its own minimum and maximum. "auto" scales records within [0, 1] and
     standardises others, whose unit is unknown. "none" leaves them as they are: surfaces, which their reader prepares.
+
+    Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component (none:
+    not at all), with 0 where a value is missing (NaN); others stay as they are.
     """
 
     size: tuple[int, ...] | None = None
@@ -39,13 +43,17 @@ class Preprocessing:
     window: tuple[float, float] | None = None
     least: tuple[int, ...] | None = None
     keep_aspect: bool = False
+    marker_scales: tuple[Scale, ...] = ()
 
     def apply(self, record: Record) -> Record:
         """The preprocessed record; masks take the nearest label, boxes move with the image and are clipped to it.
 
         Raises InputError if size, spacing or channels do not fit, or the record does not tell its spacing.
         """
-        inputs = {name: self._input(record, array) for name, array in record.inputs.items()}
+        inputs = {
+            name: self._vector(name, array) if name in VECTOR_INPUTS else self._input(record, array)
+            for name, array in record.inputs.items()
+        }
         targets = dict(record.targets)
         if "mask" in targets:
             mask = targets["mask"]
@@ -89,6 +97,12 @@ class Preprocessing:
                 "or one for each"
             )
         return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted, strict=True))
+
+    def _vector(self, name: str, array: np.ndarray) -> np.ndarray:
+        if name != "markers":
+            return array
+        centre, scale = np.array(self.marker_scales or [(0, 1)], np.float32).T
+        return np.nan_to_num((array - centre) / scale, nan=0.0)
 
     def _final(self, between: tuple[int, ...]) -> tuple[int, ...]:
         """The shape after cutting and padding."""

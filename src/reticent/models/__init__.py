@@ -12,24 +12,27 @@ from reticent.models.hirescam import hirescam
 from reticent.models.kspace import ikspace, kspace
 from reticent.models.layers import NORMS
 from reticent.models.linear_model import LinearModel
+from reticent.models.marker_models import FUSIONS, FusionClassifier, MarkerClassifier
 from reticent.models.mesh_sage import GraphNorm, MeshSage, SageLayer
 from reticent.models.point_net import PointNet
 from reticent.models.resnet9 import ResNet9
 from reticent.models.scale_norm import add_scale_norm, additions_without_norm
 from reticent.models.slice_classifier import SliceClassifier, SliceOutput
-from reticent.models.small_unet import SmallUNet
+from reticent.models.small_unet import SmallUNet, UNetClassifier
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 from reticent.models.surface_graph import SURFACE_CHANNELS, SurfaceGraph, read_surface_graph
 from reticent.models.to_complex import to_complex
 from reticent.models.to_private import to_private
+from reticent.models.transfer import transfer_encoder
 from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
-    "NORMS", "SURFACE_CHANNELS", "Cardioid", "CentreDetector", "ComplexClassifier", "ComplexGroupNorm", "ConjMish",
-    "GraphNorm", "IGaussian", "LinearModel", "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MeshSage", "Output",
-    "PerPart", "PointNet", "ResNet9", "SageLayer", "SeparableMish", "SliceClassifier", "SliceOutput", "SmallUNet",
-    "SmoothClassifier", "SmoothNet", "SurfaceGraph", "add_scale_norm", "additions_without_norm", "build_model",
-    "fine_tune", "hirescam", "ikspace", "initialise_complex", "kspace", "read_surface_graph", "standardise_weights",
-    "to_complex", "to_private",
+    "Cardioid", "CentreDetector", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "FUSIONS", "FusionClassifier",
+    "GraphNorm", "IGaussian", "LinearModel", "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MarkerClassifier",
+    "MeshSage", "NORMS", "Output", "PerPart", "PointNet", "ResNet9", "SURFACE_CHANNELS", "SageLayer", "SeparableMish",
+    "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet", "SurfaceGraph", "UNetClassifier",
+    "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "hirescam", "ikspace",
+    "initialise_complex", "kspace", "read_surface_graph", "standardise_weights", "to_complex", "to_private",
+    "transfer_encoder",
 ]  # fmt: skip

@@ -13,16 +13,18 @@ from reticent.errors import InputError, first_line
 from reticent.models.centre_detector import CentreDetector
 from reticent.models.complex_classifier import ComplexClassifier
 from reticent.models.linear_model import LinearModel
+from reticent.models.marker_models import FusionClassifier, MarkerClassifier
 from reticent.models.mesh_sage import MeshSage
 from reticent.models.point_net import PointNet
 from reticent.models.resnet9 import ResNet9
 from reticent.models.slice_classifier import SliceClassifier, slice_encoder
-from reticent.models.small_unet import SmallUNet
+from reticent.models.small_unet import SmallUNet, UNetClassifier
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
 Output = Literal["vector", "mask", "boxes"]
 """What a network gives for a record: numbers (outputs,), (outputs, *image size), or maps of a quarter of the size."""
+_VECTORS = ("markers", "missing")
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
     "image_size": ("image_size", "img_size"),
@@ -37,26 +39,31 @@ def build_model(
     out_channels: int,
     image_size: Sequence[int],
     output: Output = "vector",
+    vectors: Mapping[str, int] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
     `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`), for
-    surfaces `MeshSage` (`"mesh-sage"`); `"smoothnet"`, `"resnet9"`, `"complex"` and `"pointnet"` are `SmoothNet`,
-    `ResNet9`, `ComplexClassifier` and `PointNet`; `"slices"` is a `SliceClassifier`, `"ridge"` a `LinearModel`;
-    `"monai:NAME"` a class of `monai.networks.nets`; `"package.module:factory"` the user's own. A factory is called with
-    `arguments` and with those of `spatial_dims`, `in_channels`, `out_channels` (also `num_classes`, `n_classes`) and
-    `image_size` (also `img_size`) that its signature names.
+    surfaces `MeshSage` (`"mesh-sage"`), and with `vectors`, lengths by name, `FusionClassifier` (`"fusion"`);
+    `"smoothnet"`, `"resnet9"`, `"complex"` and `"pointnet"` are `SmoothNet`, `ResNet9`, `ComplexClassifier` and
+    `PointNet`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a `SliceClassifier`, `"markers"` a `MarkerClassifier`,
+    `"ridge"` a `LinearModel`; `"monai:NAME"` a class of `monai.networks.nets`; `"package.module:factory"` the user's
+    own. A factory is called with `arguments` and with those of `spatial_dims`, `in_channels`, `out_channels` (also
+    `num_classes`, `n_classes`), `image_size` (also `img_size`) and `vectors` that its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
-    factory = _factory(name, output, spatial_dims)
+    if vectors:
+        _require_vectors(name, output)
+    factory = _factory("fusion" if name == "default" and vectors else name, output, spatial_dims)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
         "out_channels": out_channels,
         "image_size": tuple(image_size),
+        "vectors": dict(vectors or {}),
     }
     try:
         accepted = inspect.signature(factory).parameters
@@ -105,12 +112,46 @@ def slices(
     return SliceClassifier(network, out_channels, features, **options)
 
 
+def markers(
+    vectors: Mapping[str, int], out_channels: int, hidden: int = 0, inputs: Sequence[str] = _VECTORS
+) -> nn.Module:
+    """A `MarkerClassifier`: markers without the image."""
+    return MarkerClassifier(vectors, out_channels, tuple(inputs), hidden)
+
+
+def fusion(
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    image_size: Sequence[int],
+    vectors: Mapping[str, int],
+    encoder: str = "default",
+    features: int = 32,
+    encoder_arguments: Mapping[str, Any] | None = None,
+    fusion: str = "concat",
+    inputs: Sequence[str] = _VECTORS,
+) -> FusionClassifier:
+    """A `FusionClassifier` on a network of another name, whose outputs are the image's features."""
+    network = build_model(
+        encoder,
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=features,
+        image_size=image_size,
+        arguments=encoder_arguments,
+    )
+    return FusionClassifier(network, features, vectors, out_channels, fusion, tuple(inputs))
+
+
 _DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet, "boxes": CentreDetector}
 _OWN: dict[str, tuple[Output, Any]] = {
     "smoothnet": ("vector", SmoothNet),
     "resnet9": ("vector", ResNet9),
     "complex": ("vector", ComplexClassifier),
+    "unet-encoder": ("vector", UNetClassifier),
     "slices": ("vector", slices),
+    "markers": ("vector", markers),
+    "fusion": ("vector", fusion),
     "mesh-sage": ("vector", MeshSage),
     "pointnet": ("vector", PointNet),
     "ridge": ("vector", LinearModel),
@@ -122,6 +163,17 @@ _OTHERS: dict[Output, str] = {
     "mask": "for masks say default or monai:NAME",
     "boxes": "for boxes say default",
 }
+
+
+def _require_vectors(name: str, output: Output) -> None:
+    """Raise InputError for a network of images alone; the user's own may take a dictionary without saying so."""
+    if output != "vector":
+        raise InputError("--marker goes with classes of whole images alone: leave it out")
+    if name.startswith("monai:") or name in _OWN.keys() - {"markers", "fusion"}:
+        raise InputError(
+            f"model {name!r} takes images alone: say --model fusion --model-argument encoder={name}, or leave out "
+            "--marker"
+        )
 
 
 def _factory(name: str, output: Output, spatial_dims: int) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reticent.errors import InputError
 from reticent.models.evaluating import evaluating
+from reticent.models.marker_models import FusionClassifier
 
 _FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -54,8 +55,9 @@ _KINDS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
-    """Freeze what is not trained; the head, the last layer that the forward pass calls, always is.
+def fine_tune(model: nn.Module, what: str, image: Any, rank: int) -> None:
+    """Freeze what is not trained; the head, the last layer that the forward pass calls, always is, and what a
+    `FusionClassifier` has beside its encoder.
 
     | what | trained beside the head |
     |---|---|
@@ -65,7 +67,7 @@ def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
     | lora | additions of `rank`, zero at first, to linear layers and plain convolutions (Hu et al. 2022) |
 
     Args:
-        image: an example input (n, C, ...), to find the head.
+        image: an example of what the network takes, to find the head.
 
     Raises:
         InputError: the network calls no layer with parameters, or `what` finds nothing beside the head.
@@ -83,11 +85,12 @@ def fine_tune(model: nn.Module, what: str, image: Tensor, rank: int) -> None:
         found = []
     if what != "last" and not found:
         raise InputError(f"{type(model).__name__} has nothing that --fine-tune {what} could train; use last or all")
-    for parameter in (*found, *head.parameters()):
+    beside = [model.norm, model.markers] if isinstance(model, FusionClassifier) else []  # of no public network
+    for parameter in (*found, *(p for module in (head, *beside) for p in module.parameters())):
         parameter.requires_grad_(True)
 
 
-def _last_called(model: nn.Module, image: Tensor) -> nn.Module:
+def _last_called(model: nn.Module, image: Any) -> nn.Module:
     called: list[nn.Module] = []
     owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     handles = [module.register_forward_hook(lambda own, *_: called.append(own)) for module in owners]

@@ -1,10 +1,13 @@
-"""The default segmenter: a three-level U-Net, GroupNorm after every join (ScaleNorm), no transposed convolution."""
+"""The default segmenter, a three-level U-Net with GroupNorm after every join (ScaleNorm), and a classifier like it."""
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
 
+from reticent.errors import InputError
 from reticent.models.layers import CONV, MAX_POOL, group_norm
 
 
@@ -16,22 +19,33 @@ def _conv(ndim: int, in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
+def _encoder(
+    ndim: int, in_channels: int, width: int, levels: int
+) -> tuple[nn.ModuleList, nn.Sequential, nn.Module, list[int]]:
+    """The way down, what follows at the lowest level, the pooling between levels, and the channels of each level."""
+    if levels < 2:
+        raise InputError(f"levels = {levels}: a U-Net has 2 or more")
+    channels = [width * 2**k for k in range(levels)]
+    down = nn.ModuleList([_conv(ndim, a, b) for a, b in itertools.pairwise([in_channels, *channels[:-1]])])
+    bottom = nn.Sequential(_conv(ndim, channels[-2], channels[-1]), _conv(ndim, channels[-1], channels[-1]))
+    return down, bottom, MAX_POOL[ndim](2), channels
+
+
 class SmallUNet(nn.Module):
-    """Logits (n, labels, ...) for images (n, C, ...) whose sides are multiples of 4.
+    """Logits (n, labels, ...) for images (n, C, ...) whose sides are multiples of 2^(levels - 1).
 
     Skip connections are concatenated and normalised over the joined channels (ScaleNorm, Klause et al. 2022).
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
         super().__init__()
-        d, w = spatial_dims, width
-        self.down = nn.ModuleList([_conv(d, in_channels, w), _conv(d, w, 2 * w)])
-        self.bottom = nn.Sequential(_conv(d, 2 * w, 4 * w), _conv(d, 4 * w, 4 * w))
-        self.pool = MAX_POOL[d](2)
+        d = spatial_dims
+        self.down, self.bottom, self.pool, channels = _encoder(d, in_channels, width, levels)
+        steps = list(itertools.pairwise(reversed(channels)))
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
-        self.join = nn.ModuleList([group_norm(8, c) for c in (6 * w, 3 * w)])
-        self.up = nn.ModuleList([_conv(d, 6 * w, 2 * w), _conv(d, 3 * w, w)])
-        self.head = CONV[d](w, out_channels, 1)
+        self.join = nn.ModuleList([group_norm(8, below + beside) for below, beside in steps])
+        self.up = nn.ModuleList([_conv(d, below + beside, beside) for below, beside in steps])
+        self.head = CONV[d](width, out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         skips = []
@@ -44,3 +58,24 @@ class SmallUNet(nn.Module):
         for join, up in zip(self.join, self.up, strict=True):
             x = up(join(torch.cat([self.grow(x), skips.pop()], 1)))
         return self.head(x)
+
+
+class UNetClassifier(nn.Module):
+    """Logits (n, out_channels) for images (n, C, ...): a `SmallUNet`'s way down, and a linear head on pooled features.
+
+    Encoder weights have the names and shapes that they have in a `SmallUNet` of the same width and levels, so that
+    those of a segmenter can be the first ones. The head sees mean and maximum over the image of every feature of the
+    lowest level: a lesion fills a small part of it.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
+        super().__init__()
+        self.down, self.bottom, self.pool, channels = _encoder(spatial_dims, in_channels, width, levels)
+        self.head = nn.Linear(2 * channels[-1], out_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
+        for down in self.down:
+            x = self.pool(down(x))
+        features = self.bottom(x).flatten(2)
+        return self.head(torch.cat([features.mean(2), features.amax(2)], 1))

@@ -1,12 +1,14 @@
 """Records: study, run folder, privacy statement, journal, metrics and findings of audits, each with its schema."""
 
 from reticent.records.campaign import CampaignState, PlannedPhase
-from reticent.records.detections import Detections
+from reticent.records.crossval import Compared, Crossval, Difference
+from reticent.records.detections import DetectionExample, Detections
 from reticent.records.files import csv_text, read_json, whole_folder, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
-from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
+from reticent.records.metrics import HEADLINES, SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics
 from reticent.records.overriding import put_over
+from reticent.records.part_options import FoldOptions
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
 from reticent.records.ridge_options import RIDGE
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
@@ -25,15 +27,21 @@ from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [
     "GAP_LEVEL",
+    "HEADLINES",
     "LARGE_EPSILON",
     "RIDGE",
     "SMALLEST_GROUP",
     "Budget",
+    "DetectionExample",
     "Detections",
     "CampaignState",
     "CohortOptions",
+    "Compared",
     "Configuration",
+    "Crossval",
+    "Difference",
     "Finding",
+    "FoldOptions",
     "GroupMetrics",
     "Interval",
     "Journal",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+
+from reticent.records.files import write_file
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,38 @@ class Detections:
             }
             for (x0, y0, x1, y1), score, label in zip(self.boxes, self.scores, self.classes, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class DetectionExample:
+    """A held-out image with what was found and what was annotated."""
+
+    image: np.ndarray
+    """(C, H, W)."""
+    found: Detections
+    truth: Detections
+    classes: tuple[str, ...]
+
+    def save(self, path: Path) -> None:
+        """Write an NPZ file, its owner's alone."""
+        arrays = {
+            f"{name} {part}": getattr(objects, part)
+            for name, objects in (("found", self.found), ("truth", self.truth))
+            for part in ("boxes", "scores", "classes")
+        }
+
+        def write(aside: Path) -> None:
+            with aside.open("wb") as file:
+                np.savez_compressed(file, image=self.image, names=json.dumps(self.classes), **arrays)
+
+        write_file(path, write, mode=0o600)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What `save` wrote."""
+        with np.load(path) as file:
+            found, truth = (
+                Detections(*(file[f"{name} {part}"] for part in ("boxes", "scores", "classes")))
+                for name in ("found", "truth")
+            )
+            return cls(file["image"], found, truth, tuple(json.loads(str(file["names"]))))

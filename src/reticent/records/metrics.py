@@ -10,6 +10,9 @@ METRICS_SCHEMA: Final = "reticent.metrics/1"
 SMALLEST_GROUP = 10
 """Groups with fewer subjects are suppressed: their metrics would describe single patients."""
 
+HEADLINES: Final = ("auroc", "dice", "ap50")
+"""Tables of runs are about the first of these metrics that a run has, unless another is named."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -56,3 +59,7 @@ class Metrics(_Record):
     splits: tuple[SplitMetrics, ...]
     twin: tuple[SplitMetrics, ...] = ()
     """The same metrics of the non-private twin, if one was asked for."""
+    references: dict[str, tuple[SplitMetrics, ...]] = {}
+    """Models of markers, of their gaps and of the acquisition alone, without any image, by name."""
+    reference_note: str | None = None
+    """Why there are none although there are markers."""

@@ -3,7 +3,8 @@
 ```
 RUN/release/    model.safetensors, privacy.json, study.json     may leave
 RUN/private/    run.json, subjects.csv, journal.jsonl, checkpoint.pt, metrics.json    mode 0700
-                features.safetensors, with private activations; explanations/, of a network on slices
+                features.safetensors, with private activations; explanations/, of a network on slices;
+                examples/, of a detector
 RUN/findings/   append-only results of audits
 RUN/study.toml  the resolved study;  RUN/report.html  for readers inside the hospital
 ```
@@ -23,6 +24,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reticent.errors import InputError
+from reticent.records.detections import DetectionExample
 from reticent.records.files import read_json, write_folder, write_json, write_text
 from reticent.records.metrics import Metrics
 from reticent.records.slice_explanation import SliceExplanation
@@ -47,8 +49,10 @@ class RunState(BaseModel):
     task: str
     classes: tuple[str, ...]
     inputs: dict[str, int]
-    """Input names and their channels."""
+    """Input names and their channels, or the length of a vector."""
     image_size: tuple[int, ...]
+    marker_scales: tuple[tuple[float, float], ...] = ()
+    """Centre and scale of each component of the markers."""
     ranges: tuple[tuple[float, float], ...] = ()
     """Declared range of each target of a regression."""
     session: str
@@ -71,9 +75,11 @@ class RunState(BaseModel):
     """Heads of the ledger's hash chain after this run's entries."""
 
     def network(self) -> dict[str, Any]:
-        """What the released weights need to be used: task, classes, inputs with their channels, image size, ranges."""
-        needed = {"task", "classes", "inputs", "image_size", *(("ranges",) if self.ranges else ())}
-        return self.model_dump(mode="json", include=needed)
+        """What the released weights need to be used: task, classes, inputs with their channels, image size, and what is
+        declared of markers and targets.
+        """
+        declared = {name for name in ("marker_scales", "ranges") if getattr(self, name)}
+        return self.model_dump(mode="json", include={"task", "classes", "inputs", "image_size"} | declared)
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,10 @@ class RunFolder:
         """How many subjects the run trained on: private."""
         return len(self._training_lines())
 
+    def training_pseudonyms(self) -> set[str]:
+        """Who was trained on: private."""
+        return {fields[0] for fields in self._training_lines()}
+
     def held_out_subjects(self) -> int:
         """How many subjects were held out."""
         lines = (self.private / "subjects.csv").read_text(encoding="utf-8").splitlines()[1:]
@@ -201,6 +211,17 @@ class RunFolder:
         folder.mkdir(mode=0o700, exist_ok=True)
         for number, explanation in enumerate(found, start=1):
             explanation.save(folder / f"{number}.npz")
+
+    def write_examples(self, found: Iterable[DetectionExample]) -> None:
+        """What a detector found in images of held-out patients, numbered."""
+        folder = self.private / "examples"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for number, example in enumerate(found, start=1):
+            example.save(folder / f"{number}.npz")
+
+    def examples(self) -> list[DetectionExample]:
+        """Those that were written and are still there."""
+        return [DetectionExample.load(path) for path in sorted((self.private / "examples").glob("*.npz"))]
 
     def explanations(self) -> list[SliceExplanation]:
         """Those that were written and are still there."""

@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reticent.errors import InputError
+from reticent.records.part_options import FoldOptions, has_scale
 from reticent.records.ridge_options import RIDGE, ridge_conflict
 
 STUDY_SCHEMA: Final = "reticent.study/1"
@@ -35,6 +36,12 @@ class CohortOptions(_Options):
     """Names of a manifest's columns: role ("file", "subject", "mask", "split") to column."""
     labels: tuple[str, ...] = ()
     """Label columns of a manifest; several make a multi-label task."""
+    markers: dict[str, str] = {}
+    """Columns that a network gets beside the image, with their declaration (`reticent.data.markers`)."""
+    acquisition: tuple[str, ...] = ()
+    """Attributes that tell how an image was taken, not whom it shows; a reference model is fitted to them alone."""
+    fold: FoldOptions | None = None
+    """Part of a cross-validation, in place of splits."""
     targets: dict[str, tuple[Finite, Finite]] = {}
     """Numeric columns of a regression, each with the declared range of its values, in its unit."""
     image_size: tuple[Count, ...] | None = None
@@ -170,8 +177,8 @@ class ModelOptions(_Options):
     """The network and its first weights."""
 
     name: str = "default"
-    """"default", "smoothnet", "resnet9", "complex", "mesh-sage", "pointnet", "ridge", "monai:NAME" or
-    "package.module:factory"."""
+    """"default", "smoothnet", "resnet9", "complex", "unet-encoder", "slices", "markers", "fusion", "mesh-sage",
+    "pointnet", "ridge", "centre-detector", "monai:NAME" or "package.module:factory"."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the network."""
     scale_norm: bool = False
@@ -261,7 +268,10 @@ class TrainingOptions(_Options):
 _PATCHES = 4
 """Patches of an image a step, unless `views` says otherwise."""
 _LATER = {
-    "cohort": ("spacing", "window", "patch_size", "targets", "faces", "reference", "length", "profile"),
+    "cohort": (
+        "spacing", "window", "patch_size", "markers", "acquisition", "fold", "targets", "faces", "reference", "length",
+        "profile",
+    ),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
     "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
     "training": (
@@ -350,6 +360,17 @@ class Study(_Options):
         return self
 
     @model_validator(mode="after")
+    def _declared_markers(self) -> Self:
+        """Under privacy nothing may be taken from the training records' markers."""
+        undeclared = [name for name, text in self.cohort.markers.items() if "|" not in text and not has_scale(text)]
+        if undeclared and not self.privacy.non_private:
+            raise ValueError(
+                f"--marker {undeclared[0]} would be scaled by statistics of private patients; declare public "
+                f"constants: --marker {undeclared[0]}=CENTRE,SCALE"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         noiseless = self.privacy.non_private or self.training.twin
         if self.training.optimiser == "langevin" and (noiseless or self.privacy.noise == "banded"):
@@ -382,14 +403,14 @@ class Study(_Options):
         for section, options in _LATER.items():
             usual = type(getattr(self, section)).model_fields
             for option in options:
-                if data[section][option] == usual[option].default:
+                if data[section][option] in (usual[option].default, [], {}):
                     del data[section][option]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def public_part(self) -> dict[str, Any]:
         """What may leave with the model: no path, no location of the cohort, no column of its table."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        for name in ("uri", "columns", "labels", "targets"):
+        for name in ("uri", "columns", "labels", "acquisition", "fold", "targets"):
             data["cohort"].pop(name, None)
         if "reference" in data["cohort"]:
             data["cohort"]["reference"] = Path(data["cohort"]["reference"]).name  # of an ellipsoid, all of it

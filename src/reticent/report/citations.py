@@ -9,6 +9,7 @@ from pathlib import Path
 from reticent import __version__
 from reticent.records import RunFolder, Study, read_findings
 from reticent.report.attack_citations import ATTACK_CITATIONS
+from reticent.report.clinical_citations import clinical_citations
 from reticent.report.detection_citations import DETECTION_CITATIONS
 
 _TOOL = f"""\
@@ -254,7 +255,7 @@ def _entries(run: RunFolder) -> Iterator[str]:
             yield _ACTIVE_LEARNING
     yield from _of_training(study)
     name = study.model.name
-    if name in ("default", "smoothnet", "resnet9", "complex"):
+    if name in ("default", "smoothnet", "resnet9", "complex", "unet-encoder"):
         yield _GROUP_NORM
     detects = run.state().task == "detection"
     if (name in ("default", "resnet9") and not detects) or study.model.scale_norm:
@@ -267,6 +268,7 @@ def _entries(run: RunFolder) -> Iterator[str]:
         yield _COMPLEX
     if name == "slices":
         yield _SLICES
+    yield from clinical_citations(study)
     attacks = dict.fromkeys(finding.attack for finding in read_findings(run))
     yield from dict.fromkeys(entry for attack in attacks for entry in ATTACK_CITATIONS.get(attack, ()))
     if _is_medmnist(study.cohort.uri):

@@ -17,6 +17,7 @@ from reticent.records import (
     SMALLEST_GROUP,
     Finding,
     GroupMetrics,
+    Measured,
     Metrics,
     PrivacyStatement,
     RunFolder,
@@ -25,6 +26,7 @@ from reticent.records import (
     write_text,
 )
 from reticent.report import wording
+from reticent.report.box_figure import box_figure
 from reticent.report.citations import cite
 from reticent.report.figures import calibration_figure, precision_recall_figure, roc_figure, tradeoff_figure
 from reticent.report.slice_figure import slice_figure
@@ -55,8 +57,10 @@ def render_report(run: RunFolder) -> str:
             mechanism_text=json.dumps(statement.mechanism, indent=2),
             metrics=metrics,
             splits=list(_splits(metrics)),
+            references={split.split: _references(metrics, split) for split in metrics.splits},
             attacked=_attacked(run, findings),
             explained=list(_explained(run)),
+            examples=[_uri("image/png", box_figure(example)) for example in run.examples()],
             citations=cite(run),
         )
     )
@@ -96,6 +100,25 @@ _CURVES = (
     ("precision_recall", "Boxes at IoU 0.5, all classes", precision_recall_figure),
     ("counting", "Counts, wherever boxes lie", precision_recall_figure),
 )
+
+
+@dataclass(frozen=True)
+class _References:
+    """Metrics of the network and of the reference models on one split, by model."""
+
+    columns: list[str]
+    rows: dict[str, dict[str, Measured]]
+
+
+def _references(metrics: Metrics, split: SplitMetrics) -> _References:
+    rows = {
+        name: dict(own.metrics)
+        for name, splits in metrics.references.items()
+        for own in splits
+        if own.split == split.split
+    }
+    columns = list(next(iter(rows.values()), {}))
+    return _References(columns, {"this model": dict(split.metrics), **rows})
 
 
 def _figures(split: SplitMetrics, twin: SplitMetrics | None) -> Iterator[tuple[str, Markup]]:

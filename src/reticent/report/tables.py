@@ -1,8 +1,8 @@
-"""A sweep's summary as a Markdown and a LaTeX table."""
+"""Tables in Markdown and LaTeX; a sweep's summary as one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,13 +12,23 @@ _SPECIAL = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
 
 def markdown_table(summary: pd.DataFrame, metric: str) -> str:
     """Columns: configuration, runs, mean and difference with their intervals."""
-    header, *rows = _cells(summary, metric)
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)) + "\n"
+    return markdown(_cells(summary, metric))
 
 
 def latex_table(summary: pd.DataFrame, metric: str) -> str:
     """The same as a `tabular` with the rules of booktabs."""
-    header, *rows = ([_escaped(cell) for cell in row] for row in _cells(summary, metric))
+    return latex(_cells(summary, metric))
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is its header."""
+    header, *rows = cells
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)) + "\n"
+
+
+def latex(cells: Sequence[Sequence[str]]) -> str:
+    """The same as a `tabular` with the rules of booktabs."""
+    header, *rows = ([_escaped(cell) for cell in row] for row in cells)
     lines = [
         rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", f"{' & '.join(header)} \\\\", r"\midrule",
         *(f"{' & '.join(row)} \\\\" for row in rows), r"\bottomrule", r"\end{tabular}",

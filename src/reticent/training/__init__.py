@@ -2,6 +2,9 @@
 
 from reticent.training.banded_strategy import column_norm, strategy_coefficients
 from reticent.training.clipping_bias import ClippingBias, clipping_bias
+from reticent.training.crops import write_crops
+from reticent.training.crossval.plan import Folds
+from reticent.training.crossval.run import cross_validate
 from reticent.training.engine import (
     BatchAdapter,
     ClippedGrad,
@@ -13,13 +16,19 @@ from reticent.training.engine import (
     strategy,
 )
 from reticent.training.estimate import Cost, estimate
-from reticent.training.evaluation import CountingCurve, counting_curve, mean_average_precision
+from reticent.training.evaluation import (
+    CountingCurve,
+    auc_report,
+    compare_auc,
+    counting_curve,
+    hanley_mcneil,
+    mean_average_precision,
+)
 from reticent.training.frozen_features import FrozenFeatures
 from reticent.training.held_out import held_out_metrics
 from reticent.training.inspection import Inspection, inspect_model, public_gradients
 from reticent.training.langevin import at_temperature, effective_temperature, run_temperature, uncertainty
 from reticent.training.network import new_model, new_network
-from reticent.training.opening import open_studied
 from reticent.training.plan import Plan, make_plan
 from reticent.training.prediction import forward, predict
 from reticent.training.predictor import Predictor, released_model
@@ -31,6 +40,7 @@ from reticent.training.private_step import bounded_gradients, private_step, read
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
+from reticent.training.study_cohort import open_study_cohort
 from reticent.training.sweep import run_sweep, summary
 from reticent.training.tasks import (
     Classification,
@@ -50,6 +60,7 @@ __all__ = [
     "ClippedGrad",
     "ClippingBias",
     "Cost",
+    "Folds",
     "CountingCurve",
     "Detection",
     "FrozenFeatures",
@@ -70,8 +81,13 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Task",
+    "auc_report",
+    "compare_auc",
+    "cross_validate",
     "forward",
+    "hanley_mcneil",
     "make_task",
+    "open_study_cohort",
     "segment",
     "shrinkage_loss",
     "at_temperature",
@@ -95,7 +111,6 @@ __all__ = [
     "mean_average_precision",
     "new_model",
     "new_network",
-    "open_studied",
     "outer_names",
     "public_gradients",
     "predict",
@@ -113,5 +128,6 @@ __all__ = [
     "summary",
     "train",
     "uncertainty",
+    "write_crops",
     "weak_delta",
 ]

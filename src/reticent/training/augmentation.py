@@ -22,10 +22,10 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
     Nothing is mirrored: in medical images the side of the body means something. Masks and boxes move with their images
-    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels stay. Inputs of one
-    record move together. Surfaces are turned and shifted (`turned`).
+    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels and vectors stay.
+    Inputs of one record move together. Surfaces are turned and shifted (`turned`).
     """
-    inputs: dict[str, Tensor] = batch["inputs"]
+    inputs: dict[str, Tensor] = {name: x for name, x in batch["inputs"].items() if x.ndim > 2}
     first = next(iter(inputs.values()))
     if not len(first):
         return batch
@@ -47,7 +47,7 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
         size = (first.shape[2], first.shape[3])
         boxes, objects = clip_boxes(around, targets["objects"].numpy(), size)
         targets |= {"boxes": torch.from_numpy(boxes), "objects": torch.from_numpy(objects)}
-    return {**batch, "inputs": moved, "targets": targets}
+    return {**batch, "inputs": {**batch["inputs"], **moved}, "targets": targets}
 
 
 def turned(surfaces: Tensor) -> Tensor:

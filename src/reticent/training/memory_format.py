@@ -39,8 +39,8 @@ def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
 
 
 def laid_out(images: Mapping[str, Tensor], memory_format: torch.memory_format) -> dict[str, Tensor]:
-    """The images in this memory format."""
-    return {name: x.contiguous(memory_format=memory_format) for name, x in images.items()}
+    """The images in this memory format; vectors stay as they are."""
+    return {name: x.contiguous(memory_format=memory_format) if x.ndim > 2 else x for name, x in images.items()}
 
 
 def differentiable(images: Mapping[str, Tensor]) -> dict[str, Tensor]:

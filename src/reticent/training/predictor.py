@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import Record, SurfaceOptions
+from reticent.data import VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
 from reticent.data.surfaces import Mesh
 from reticent.errors import InputError
 from reticent.models import SliceClassifier
 from reticent.records import Detections, RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
-from reticent.training.opening import surface_options
 from reticent.training.prediction import predict
 from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.slice_explanations import slice_explanation
+from reticent.training.study_cohort import surface_options
 from reticent.training.tasks import ProbabilityTask, Regression, detections, make_task, segment
 from reticent.training.vertex_sensitivity import vertex_sensitivity
 from reticent.training.weights import load_released
@@ -48,8 +48,10 @@ class Predictor:
         study, state = run.study(), run.state()
         self.task = make_task(state, study.training)
         self._channels, self._study, self._image_size = state.inputs, study, state.image_size
-        channels = next(iter(state.inputs.values())) if len(state.inputs) == 1 else None
-        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels)
+        images = [count for name, count in state.inputs.items() if name not in VECTOR_INPUTS]
+        channels = images[0] if len(images) == 1 else None
+        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels, state.marker_scales)
+        self.markers = parse_markers(study.cohort.markers)
         self._model = released_model(run)
 
     @property
@@ -59,14 +61,15 @@ class Predictor:
 
     @property
     def input_name(self) -> str:
-        """The one input of the network.
+        """The one input of the network beside its markers.
 
         Raises:
             InputError: it has several, which single files cannot give.
         """
-        if len(self._channels) > 1:
-            raise InputError(f"the model takes several inputs ({', '.join(self._channels)}); predict on a cohort")
-        return next(iter(self._channels))
+        images = [name for name in self._channels if name not in VECTOR_INPUTS]
+        if len(images) > 1:
+            raise InputError(f"the model takes several inputs ({', '.join(images)}); predict on a cohort")
+        return images[0]
 
     def probabilities(
         self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
@@ -85,6 +88,13 @@ class Predictor:
         with torch.no_grad():
             entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
         return named | {"entropy": float(entropy), "mutual_information": float(information)}
+
+    def class_probabilities(self, records: Sequence[Record]) -> np.ndarray:
+        """Probabilities (n, classes) of several records, a chunk at a time."""
+        assert isinstance(self.task, ProbabilityTask)
+        prepared = [self._prepared(record.inputs, record.spacing) for record in records]
+        inputs = {name: torch.cat([own[name] for own in prepared]) for name in self._channels}
+        return self.task.probabilities(predict(self._model, inputs)).numpy()
 
     def numbers(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> dict[str, float]:
         """The targets of a regression for one record with inputs (C, ...), by name, in their units."""
@@ -136,6 +146,11 @@ class Predictor:
         return slice_explanation(self._model, volume, self.task.classes)
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
+        if absent := [name for name in self._channels if name not in inputs]:
+            columns = ", ".join(marker.name for marker in self.markers)
+            raise InputError(
+                f"the model takes {absent[0]} beside the image: name a manifest with the columns {columns}"
+            )
         record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
         for name, array in record.inputs.items():
             if len(array) != self._channels[name]:

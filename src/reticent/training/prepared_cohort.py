@@ -13,7 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reticent.data import SPLIT_ROLES, Cohort, DecodedCache, Patches, Preprocessing, assign_splits
+from reticent.data import (
+    SPLIT_ROLES,
+    VECTOR_INPUTS,
+    Cohort,
+    DecodedCache,
+    FoldPlace,
+    Patches,
+    Preprocessing,
+    Scale,
+    assign_folds,
+    assign_splits,
+    input_shape,
+    marker_values,
+    parse_markers,
+    training_scales,
+)
 from reticent.errors import InputError
 from reticent.records import RIDGE, CohortOptions, Study
 from reticent.training.tasks import Task, make_task
@@ -29,7 +44,12 @@ class PreparedCohort:
         """Raises InputError if the study's class weights, or its options about images or surfaces, do not fit."""
         _check_class_weights(study.training.class_weights, cohort)
         self.cohort, self.study = cohort, study
-        self.splits = assign_splits(cohort, split_key)
+        fold = study.cohort.fold
+        self.splits = (
+            assign_splits(cohort, split_key)
+            if fold is None
+            else assign_folds(cohort, split_key, FoldPlace(*fold.place), stratified=study.privacy.non_private)
+        )
         _check_surface_options(study, cohort)
         self.task = make_task(cohort, study.training)
         self._cache: DecodedCache | None = None
@@ -92,20 +112,32 @@ class PreparedCohort:
         if not shapes and max(shape) <= largest and not any(side % multiple for side in shape):
             return shape
         if not shapes and self.task.keeps_aspect:
-            factor = largest / max(shape) / multiple
+            factor = min(1.0, largest / max(shape)) / multiple
             return tuple(multiple * max(1, round(side * factor)) for side in shape)
         return (largest,) * cohort.ndim
 
     @cached_property
     def channels(self) -> dict[str, int]:
-        """Channels of each input after pre-processing."""
+        """Channels of each input after pre-processing, or the length of a vector."""
         grey = self.study.cohort.grey
-        return {name: 1 if grey else channels for name, channels in self.cohort.channels.items()}
+        return {
+            name: 1 if grey and name not in VECTOR_INPUTS else channels
+            for name, channels in self.cohort.channels.items()
+        }
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one record of each input after pre-processing."""
-        return {name: (channels, *self.image_size) for name, channels in self.channels.items()}
+        return {name: input_shape(name, channels, self.image_size) for name, channels in self.channels.items()}
+
+    @cached_property
+    def marker_scales(self) -> tuple[Scale, ...]:
+        """Centre and scale of the markers, declared or of the training records."""
+        markers = parse_markers(self.study.cohort.markers)
+        values = np.empty((0, sum(marker.length for marker in markers)))
+        if any(marker.scale is None and not marker.categories for marker in markers):
+            values, _ = marker_values(self.cohort, [i for own in self.subjects("train").values() for i in own])
+        return training_scales(markers, values)
 
     def made_up(self, count: int) -> dict[str, Tensor]:
         """Inputs of so many records, drawn at random from nobody's."""
@@ -113,7 +145,7 @@ class PreparedCohort:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return preprocessing_of(self.study, self.task, self.image_size)
+        return preprocessing_of(self.study, self.task, self.image_size, marker_scales=self.marker_scales)
 
     def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
         """Read and pre-process every record once, into `folder`; afterwards `batch` works.
@@ -182,7 +214,11 @@ def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
 
 
 def preprocessing_of(
-    study: Study, task: Task, image_size: tuple[int, ...], channels: int | None = None
+    study: Study,
+    task: Task,
+    image_size: tuple[int, ...],
+    channels: int | None = None,
+    marker_scales: tuple[Scale, ...] = (),
 ) -> Preprocessing:
     """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
     options = study.cohort
@@ -190,7 +226,15 @@ def preprocessing_of(
         return Preprocessing(normalise="none")
     size, least = (image_size, None) if options.patch_size is None else (None, image_size)
     return Preprocessing(
-        size, options.normalise, channels, options.grey, options.spacing, options.window, least, task.keeps_aspect
+        size,
+        options.normalise,
+        channels,
+        options.grey,
+        options.spacing,
+        options.window,
+        least,
+        task.keeps_aspect,
+        marker_scales,
     )
 
 

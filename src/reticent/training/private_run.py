@@ -36,7 +36,7 @@ from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.publishing import make_statement, weak_delta
 from reticent.training.ranks import ALONE, Ranks
 from reticent.training.sharding import load_whole_state, own_part, set_gradients, whole, whole_state
-from reticent.training.weights import public_weights, write_checkpoint
+from reticent.training.weights import public_weights, require_apart, write_checkpoint
 
 _STARTED = "steps started"
 
@@ -146,6 +146,7 @@ class PrivateRun:
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
         _check_training(data, plan)
+        require_apart(study, {site.pseudonym(s) for split in ("val", "test") for s in data.subjects(split)})
         plan = at_temperature(plan, len(data.subjects("train")))
         study = plan.study
         folder = RunFolder.create(out, study)
@@ -167,6 +168,7 @@ class PrivateRun:
                     classes=cohort.classes,
                     inputs=data.channels,
                     image_size=data.image_size,
+                    marker_scales=data.marker_scales,
                     ranges=cohort.ranges,
                     session=session,
                     noise_multiplier=plan.noise_multiplier,

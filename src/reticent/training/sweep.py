@@ -1,43 +1,23 @@
-"""Runs of a sweep: each an ordinary run with its folder and ledger entry, several at a time, resumable."""
+"""Runs of a sweep and what came out of them."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 
-from reticent.data import Cohort
 from reticent.errors import InputError
-from reticent.records import CohortOptions, RunFolder, Study, Sweep, make_study, write_file, write_json
-from reticent.training.opening import open_studied
+from reticent.records import RunFolder, Study, Sweep, write_file, write_json
+from reticent.training.many_runs import Job, cohort_of, run_jobs
 from reticent.training.plan import make_plan
-from reticent.training.train import check_study, resume_training, train
+from reticent.training.train import check_study
 
 _CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One run to be done, small enough to be sent to another machine."""
-
-    study: dict[str, Any]
-    """As options were given: some defaults would contradict them."""
-    path: Path
-    ledger: Path | None
-    threads: int
 
 
 def run_sweep(
@@ -56,32 +36,16 @@ def run_sweep(
             failed, of which the others are done.
     """
     for configuration in sweep.configurations:
-        cohort = _cohort(configuration.study)
+        cohort = cohort_of(configuration.study)
         check_study(configuration.study, cohort)
         make_plan(configuration.study, len(cohort.classes))
     _claim(out, sweep)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     planned = [
-        _Job(
-            _repeated(c.study, repeat).model_dump(mode="json", exclude_unset=True),
-            out / "runs" / f"{n:03d}-{repeat}",
-            ledger,
-            threads,
-        )
+        Job.of(_repeated(c.study, repeat), out / "runs" / f"{n:03d}-{repeat}", ledger, jobs)
         for n, c in enumerate(sweep.configurations)
         for repeat in range(sweep.repeats)
     ]
-    with joblib.parallel_config(backend, n_jobs=jobs):
-        ended = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_run)(job) for job in planned)
-        errors, said = [], set[str]()
-        for done, (error, warned) in enumerate(ended, 1):
-            errors += [error] if error else []
-            for message in warned - said:
-                warnings.warn(message, stacklevel=2)
-            said |= warned
-            progress(done, len(planned))
-    if errors:
-        raise InputError(f"{len(errors)} of {len(planned)} runs failed, the first with: {errors[0]}")
+    run_jobs(planned, jobs, backend, progress)
     results = pd.DataFrame(_rows(sweep, [job.path for job in planned]))
     write_file(out / "results.parquet", results.to_parquet)
     return results
@@ -142,38 +106,6 @@ def _repeated(study: Study, repeat: int) -> Study:
     return study.model_copy(update={"privacy": study.privacy.model_copy(update={"seed": study.privacy.seed + repeat})})
 
 
-def _run(job: _Job) -> tuple[str | None, set[str]]:
-    """Start, continue or skip one run: the error that ended it, if one did, and what it warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        error = _error(job)
-    return error, {str(warning.message) for warning in caught if warning.category is UserWarning}
-
-
-def _error(job: _Job) -> str | None:
-    torch.set_num_threads(job.threads)
-    study = make_study(job.study)
-    try:
-        if (job.path / "private" / "run.json").is_file():
-            folder = RunFolder.open(job.path, finished=False)
-            if folder.state().status != "finished":
-                resume_training(folder, _cohort(study), ledger=job.ledger, progress=_quiet)
-            return None
-        shutil.rmtree(job.path, ignore_errors=True)  # killed before its first step: what it reserved stays charged
-        began = time.perf_counter()
-        cohort = _cohort(study)
-        plan = make_plan(study, len(cohort.classes))
-        folder = train(study, cohort, job.path, ledger=job.ledger, plan=plan, progress=_quiet)
-        write_json(folder.private / "seconds.json", time.perf_counter() - began)
-    except InputError as error:
-        return f"{job.path.name}: {error}"
-    return None
-
-
-def _quiet(stage: str, done: int, total: int) -> None:
-    """One bar counts runs; their steps are not shown."""
-
-
 def _rows(sweep: Sweep, paths: list[Path]) -> Iterator[dict[str, Any]]:
     named = [c for c in sweep.configurations for _ in range(sweep.repeats)]
     for place, (configuration, path) in enumerate(zip(named, paths, strict=True)):
@@ -195,14 +127,3 @@ def _rows(sweep: Sweep, paths: list[Path]) -> Iterator[dict[str, Any]]:
         }
         for split in folder.metrics().splits:
             yield {**row, "split": split.split, **{name: m.value for name, m in split.metrics.items()}}
-
-
-def _cohort(study: Study) -> Cohort:
-    return _opened(study.cohort.model_dump_json())
-
-
-@lru_cache(maxsize=2)
-def _opened(options: str) -> Cohort:
-    """Opened once by each process."""
-    chosen = CohortOptions.model_validate_json(options)
-    return open_studied(chosen)

@@ -14,6 +14,8 @@ from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
 from reticent.models import SliceClassifier
 from reticent.records import RIDGE, Metrics, RunFolder, SplitMetrics, Study
+from reticent.training.crops import require_private_crops
+from reticent.training.detection_examples import held_out_examples
 from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
 from reticent.training.held_out import held_out_metrics
@@ -27,6 +29,7 @@ from reticent.training.prepared_cohort import PreparedCohort, Progress
 from reticent.training.private_run import PrivateRun
 from reticent.training.private_step import private_step, ready_batch
 from reticent.training.ranks import join_ranks
+from reticent.training.reference_models import reference_metrics
 from reticent.training.ridge import fit_exactly, fit_ridge
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.slice_explanations import held_out_explanations
@@ -43,6 +46,7 @@ def train(study: Study, cohort: Cohort, out: Path, *, ledger: Path | None, plan:
         InputError: see `PrivateRun.start`. KeyboardInterrupt leaves a run that `resume_training` continues.
     """
     with join_ranks().together():
+        require_private_crops(study)
         check_study(study, cohort)
     with PrivateRun.start(study, cohort, out, ledger=ledger, plan=plan, progress=progress) as run:
         return _train(run, progress)
@@ -148,8 +152,14 @@ def _train(run: PrivateRun, progress: Progress) -> RunFolder:
     predicting = learner.predicting(run.task)
     if isinstance(predicting, SliceClassifier):
         run.folder.write_explanations(held_out_explanations(predicting, run.data))
+    if run.task.output == "boxes":
+        run.folder.write_examples(held_out_examples(predicting, run.data))
     twin = _twin(run, layout, progress) if study.training.twin else ()
-    run.finish(learner.released, Metrics(task=run.task.kind, splits=splits, twin=twin))
+    references, note = reference_metrics(run.data)
+    run.finish(
+        learner.released,
+        Metrics(task=run.task.kind, splits=splits, twin=twin, references=references, reference_note=note),
+    )
     return run.folder
 
 

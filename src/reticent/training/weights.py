@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from reticent.errors import InputError
-from reticent.records import Study, read_json
+from reticent.models import transfer_encoder
+from reticent.records import RunFolder, Study, read_json
 from reticent.training.learner import predicting
 from reticent.training.tasks import Task
 
@@ -24,39 +25,65 @@ def public_weights(study: Study) -> dict[str, str] | None:
     """SHA-256, file name and declared origin of the first weights, for the record.
 
     Raises:
-        InputError: the file cannot be read, or lies in a run's release that says it is not releasable.
+        InputError: the file cannot be read; or it lies in a run's release that says it is not releasable, and the study
+            is private.
     """
     path = study.model.init_from
     if path is None:
         return None
     statement = path.with_name("privacy.json")
-    if statement.is_file() and not read_json(statement).get("releasable"):
+    if statement.is_file() and not study.privacy.non_private and not read_json(statement).get("releasable"):
         raise InputError(f"{path}: these weights are not releasable ({statement}), so they are not public")
     digest = hashlib.sha256(_bytes(path)).hexdigest()
     return {"file": path.name, "sha256": digest, "origin": str(study.model.init_origin)}
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a safetensors file or a torch state dict into the model; a head of another shape stays as it is.
+def require_apart(study: Study, held_out: set[str]) -> None:
+    """See that no held-out subject, by pseudonym, was trained on by the run of this site that the first weights are of.
 
-    Warns of tensors that only one of the two has: what is missing keeps its random start.
+    Warns where those weights are releasable, which bounds what they hold of anybody.
+
+    Raises:
+        InputError: they are not, and metrics on such subjects would be no evidence.
+    """
+    path = study.model.init_from
+    if path is None or not (path.parent.parent / "private" / "subjects.csv").is_file():
+        return
+    run = RunFolder(path.parent.parent)
+    seen = len(held_out & run.training_pseudonyms())
+    if not seen:
+        return
+    told = f"{path}: these weights were trained on {seen} of {len(held_out)} held-out {study.cohort.unit}s"
+    if not run.statement().releasable:
+        raise InputError(f"{told}, so that metrics would be no evidence; hold the same out in both runs")
+    warnings.warn(f"{told}; their metrics may be too good", stacklevel=3)
+
+
+def load_weights(model: nn.Module, path: Path) -> int:
+    """Load a safetensors file or a torch state dict into the model; how many of its tensors start from it.
+
+    A head of another shape stays as it is; weights of a whole network can start the `encoder` of this one. Warns of
+    tensors that only one of the two has: what is missing keeps its random start.
 
     Raises:
         InputError: the file is not of these kinds, or no tensor fits the model.
     """
-    values = _read(path)
-    own = model.state_dict()
-    fitting = {name: value for name, value in values.items() if name in own and _fits(value, own[name])}
-    if not fitting:
-        raise InputError(f"{path}: no tensor fits {type(model).__name__}; is it the same network (--model)?")
-    for who, missing in (("the file", own.keys() - values.keys()), ("the network", values.keys() - own.keys())):
+    values, own = _read(path), model.state_dict().keys()
+    try:
+        matched = transfer_encoder(values, model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    inside = {f"encoder.{name}" for name in values}
+    named = values.keys() if len(own & values.keys()) >= len(own & inside) else inside
+    for who, missing in (("the file", own - named), ("the network", named - own)):
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             warnings.warn(
-                f"{path}: {who} has no {min(missing)!r}{more}; is it the same network, with the same options?",
+                f"{path}: {matched} of the network's {len(own)} tensors start from it; {who} has no "
+                f"{min(missing)!r}{more}; is it the same network, with the same options?",
                 stacklevel=2,
             )
-    model.load_state_dict(fitting, strict=False)
+    return matched
 
 
 def load_released(study: Study, model: nn.Module, path: Path, task: Task) -> nn.Module:
@@ -88,11 +115,6 @@ def _read(path: Path) -> dict[str, Tensor]:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise InputError(f"{path}: neither a safetensors file nor a torch state dict ({error})") from error
-
-
-def _fits(value: Tensor, own: Tensor) -> bool:
-    """Of one shape; a complex tensor put into a real one would lose its imaginary part."""
-    return own.shape == value.shape and own.is_complex() == value.is_complex()
 
 
 def _bytes(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from reticent.attacks.reconstruction.matching import match_reconstructions
 from reticent.attacks.reconstruction.observed import Defence, observed_gradient
 from reticent.attacks.reconstruction.trap_weights import activation_rate, read_rows, trap
 from reticent.errors import InputError
-from reticent.training import Classification, Segmentation
+from reticent.training import Classification, Detection, Segmentation
 
 NOTHING = Defence()
 LOSS = Classification("binary", ("clear", "nodule")).loss_fn()
@@ -125,7 +125,7 @@ def test_a_layer_in_front_of_a_network_recovers_as_one_that_stands_alone(public,
 
 
 def test_a_segmenter_is_attacked_by_the_same_layer(public, patients):
-    layer = trap(public[:500], 256, 8, outputs=2, segments=True)
+    layer = trap(public[:500], 256, 8, outputs=2, cells=tuple(public.shape[2:]))
     masks = (patients[0][:8, 0] > 0.5).long()
     data = {"inputs": {"image": patients[0][:8]}, "targets": {"mask": masks}, "share": torch.ones(8)}
     gradient = observed_gradient(
@@ -188,3 +188,13 @@ def test_noise_without_a_norm_is_refused():
 def test_a_layer_without_public_images_is_refused(public):
     with pytest.raises(InputError, match="public images"):
         imprint(public[:0], 8)
+
+
+def test_a_detector_is_attacked_by_the_same_layer(public, patients):
+    task, images = Detection("detection", ("lesion",)), patients[0][:8]
+    outputs, *cells = task.output_shape(tuple(images.shape[2:]))
+    layer = trap(public[:500], 256, 8, outputs=outputs, cells=tuple(cells))
+    targets = task.made_up_targets(8, tuple(images.shape[2:]), torch.Generator().manual_seed(0))
+    data = {"inputs": {"image": images}, "targets": targets, "share": torch.ones(8)}
+    gradient = observed_gradient(layer, task.loss_fn(), data, Defence(), None)
+    assert (match_reconstructions(images, read_rows(layer, gradient)).scores < 1e-8).double().mean() > 0.5

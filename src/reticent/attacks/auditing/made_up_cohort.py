@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reticent.data import DECODED_TARGETS, Cohort, Entry
+from reticent.data import DECODED_TARGETS, Cohort, Entry, input_shape
 from reticent.records import RunState
 from reticent.training import Task, make_task
 
@@ -32,7 +32,7 @@ class MadeUpReader:
 
     def decode(self, locator: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         rng = np.random.default_rng((self.seed, locator))
-        inputs = {name: rng.random((count, *self.size), np.float32) for name, count in self.channels}
+        inputs = {name: rng.random(input_shape(name, count, self.size), np.float32) for name, count in self.channels}
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         targets = self.task.made_up_targets(1, self.size, generator)
         return inputs, {name: value[0].numpy() for name, value in targets.items()}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reticent.attacks.auditing.dirac_canaries import PUSH, pushing, spread_over
 from reticent.attacks.loaded_run import LoadedRun
+from reticent.data import input_shape
 from reticent.records import Study
 from reticent.training import bounded_gradients, new_model, ready_batch
 
@@ -55,7 +56,10 @@ def largest_change(run: LoadedRun, study: Study, images: int, seed: int) -> floa
 def _made_up_batch(run: LoadedRun, images: int, seed: int) -> dict[str, Any]:
     state, count, rng = run.state, _PATIENTS * images, np.random.default_rng((seed, 4))
     generator = torch.Generator().manual_seed(seed)
-    inputs = {name: torch.rand((count, c, *state.image_size), generator=generator) for name, c in state.inputs.items()}
+    inputs = {
+        name: torch.rand((count, *input_shape(name, channels, state.image_size)), generator=generator)
+        for name, channels in state.inputs.items()
+    }
     targets = run.task.made_up_targets(count, state.image_size, generator)
     rank = rng.permutation(_PATIENTS)
     strengths = _WEAKEST * _FACTOR**rank * (-1.0) ** (rank // _COORDINATES)  # of like ranks, no two point the same way

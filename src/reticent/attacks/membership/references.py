@@ -26,7 +26,15 @@ from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import CohortOptions, RunFolder, make_study, read_json, write_file, write_json
-from reticent.training import Plan, PreparedCohort, make_task, open_studied, released_model, resume_training, train
+from reticent.training import (
+    Plan,
+    PreparedCohort,
+    make_task,
+    open_study_cohort,
+    released_model,
+    resume_training,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -176,4 +184,4 @@ def _quiet(stage: str, done: int, total: int) -> None:
 def _opened(options: str) -> Cohort:
     """Opened once by each process."""
     chosen = CohortOptions.model_validate_json(options)
-    return open_studied(chosen)
+    return open_study_cohort(chosen)

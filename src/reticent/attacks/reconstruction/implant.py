@@ -29,7 +29,7 @@ class Implant(nn.Module):
         norm: the clipping norm.
         inner: the network that gets the image with the sum added to all its pixels; None: the sum is the first of
             `outputs` logits and the others are 0, so that clipping is shared with no other parameter.
-        segments: logits for every pixel.
+        cells: of maps of outputs, which are then the same in all of them; none: the outputs are numbers.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Implant(nn.Module):
         *,
         inner: nn.Module | None = None,
         outputs: int = 2,
-        segments: bool = False,
+        cells: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        self.inner, self.shape, self.outputs, self.segments = inner, tuple(public.shape[1:]), outputs, segments
+        self.inner, self.shape, self.outputs, self.cells = inner, tuple(public.shape[1:]), outputs, cells
         flat = flat_public(public)
         heights = (flat @ weight.double().T + bias.double()).clamp_min(0)
         lengths = ((heights > 0).sum(1) * (flat.square().sum(1) + 1)).sqrt()
@@ -61,9 +61,7 @@ class Implant(nn.Module):
         if self.inner is not None:
             return self.inner(image + added.reshape(-1, *[1] * len(self.shape)))
         logits = torch.nn.functional.pad(added[:, None], (0, self.outputs - 1))
-        if self.segments:
-            return logits.reshape(*logits.shape, *[1] * (len(self.shape) - 1)).expand(-1, -1, *self.shape[1:])
-        return logits
+        return logits.reshape(*logits.shape, *[1] * len(self.cells)).expand(-1, -1, *self.cells)
 
     def images(self, weights: Tensor, biases: Tensor) -> Tensor:
         """The candidates weights / biases as images (n, C, ...), without those whose divisor is 0."""

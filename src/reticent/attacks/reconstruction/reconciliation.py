@@ -82,9 +82,10 @@ def reconcile(
     noises = sorted({sigma for sigma in (*performance, *more) if sigma is not None})
     if not noises:
         raise InputError("no budget has noise: reconcile runs of several noise multipliers")
+    outputs, *cells = task.output_shape(tuple(material.images.shape[2:]))
     layer = trap(
         material.references, protocol.neurons, protocol.batch, norm=protocol.max_norm, seed=material.seed,
-        outputs=len(task.classes), segments=task.segments,
+        outputs=outputs, cells=tuple(cells),
     )  # fmt: skip
     targets, others = material.unit(material.images), material.unit(material.references[: protocol.neurons])
     control = match_reconstructions(targets, others).scores

@@ -53,6 +53,8 @@ class Annotation:
     labels: tuple[str, ...]
     file: Path
     places: tuple[int | str, ...]
+    place: int | str | None = None
+    """Where the image stands in its file."""
     shape: tuple[int, int] | None = None
     subject: str | None = None
     split: str | None = None

@@ -20,19 +20,19 @@ def checked(image: Annotation, classes: Collection[str], problems: list[Problem]
     What was wrong is added to `problems`.
     """
     if not image.image.is_file():
-        problems.append(Problem(image.file, _line(image), image.name, "no such image", "left out"))
+        problems.append(Problem(image.file, image.place, image.name, "no such image", "left out"))
         return None
     try:
         height, width = read_header(image.image)[0]
     except (InputError, ValueError) as error:
-        problems.append(Problem(image.file, _line(image), image.name, first_line(error), "left out"))
+        problems.append(Problem(image.file, image.place, image.name, first_line(error), "left out"))
         return None
     scales = _scales(image, (height, width))
     if scales is None:
-        problems.append(Problem(image.file, _line(image), image.name, "annotated in another shape", "left out"))
+        problems.append(Problem(image.file, image.place, image.name, "annotated in another shape", "left out"))
         return None
     if scales != (1.0, 1.0):
-        problems.append(Problem(image.file, None, image.name, "annotated in another size", "scaled"))
+        problems.append(Problem(image.file, image.place, image.name, "annotated in another size", "scaled"))
     kept = []
     for box, label, place in zip(image.boxes, image.labels, image.places, strict=True):
         scaled = (box[0] * scales[1], box[1] * scales[0], box[2] * scales[1], box[3] * scales[0])
@@ -49,10 +49,6 @@ def checked(image: Annotation, classes: Collection[str], problems: list[Problem]
         places=tuple(place for _, _, place in kept),
         shape=(height, width),
     )
-
-
-def _line(image: Annotation) -> int | str | None:
-    return image.places[0] if image.places else None
 
 
 def _scales(image: Annotation, shape: tuple[int, int]) -> tuple[float, float] | None:

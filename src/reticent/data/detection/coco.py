@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def read_coco(path: Path) -> AnnotationSet:
             raise InputError(f"{file}: other categories than {files[0][1].name}; use the same in all files")
         classes = own
         images += _images(file, content, split, names, problems)
-    return AnnotationSet(classes or (), _without_repeats(images, problems), problems)
+    return AnnotationSet(classes or (), images, problems)
 
 
 def category_numbers(path: Path) -> dict[str, int]:
@@ -101,9 +101,19 @@ def _content(path: Path) -> dict[str, Any]:
                     raise InputError(f"{path}: {section}[{place}] has no {field}; add it")
         if not isinstance(content["annotations"], list):
             raise InputError(f"{path}: annotations is no list")
+        for section in ("images", "categories"):
+            _require_numbers(path, section, [row["id"] for row in content[section]])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not of the COCO form ({error!r})") from error
     return content
+
+
+def _require_numbers(path: Path, section: str, numbers: list[Any]) -> None:
+    seen: set[int] = set()
+    for place, number in enumerate(numbers):
+        if not isinstance(number, int) or number in seen:
+            raise InputError(f"{path}: {section}[{place}] has the id {number!r}; each needs a whole number of its own")
+        seen.add(number)
 
 
 def _images(
@@ -111,10 +121,9 @@ def _images(
 ) -> Iterator[Annotation]:
     by_image: dict[Any, list[tuple[str, Any]]] = defaultdict(list)
     for number, thing in enumerate(content["annotations"]):
-        place = f"annotations[{number}]"
         identity = thing.get("image_id") if isinstance(thing, dict) else None
-        by_image[identity].append((place, thing))
-    for row in content["images"]:
+        by_image[identity].append((f"annotations[{number}]", thing))
+    for index, row in enumerate(content["images"]):
         name = str(row["file_name"])
         boxes: list[Box] = []
         labels, places = [], []
@@ -130,22 +139,13 @@ def _images(
         subject = next((str(row[field]) for field in _SUBJECTS if row.get(field) not in (None, "")), None)
         own = canonical_split(str(row.get("split", ""))) or split
         yield Annotation(
-            name, _image(file, name), tuple(boxes), tuple(labels), file, tuple(places),
-            _shape(row), subject, own, _time(row.get("date_captured")),
-            row["id"] if isinstance(row["id"], int) else None,
+            name, _image(file, name), tuple(boxes), tuple(labels), file, tuple(places), f"images[{index}]",
+            _shape(row), subject, own, _time(row.get("date_captured")), row["id"],
         )  # fmt: skip
     for identity, rest in by_image.items():
         problems += [
             Problem(file, place, str(identity), "of an image that is not listed", "dropped") for place, _ in rest
         ]
-
-
-def _without_repeats(images: Sequence[Annotation], problems: list[Problem]) -> list[Annotation]:
-    found: dict[Path, Annotation] = {}
-    for image in images:
-        if found.setdefault(image.image, image) is not image:
-            problems.append(Problem(image.file, None, image.name, "listed twice", "left out"))
-    return list(found.values())
 
 
 def _box(value: Any) -> Box | None:

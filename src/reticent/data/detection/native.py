@@ -104,6 +104,7 @@ def _parse(path: Path, number: int, line: bytes, classes: Sequence[str]) -> Anno
         labels=tuple(classes[row[0]] if 0 <= row[0] < len(classes) else str(row[0]) for row in rows),
         file=path,
         places=(number,) * len(rows),
+        place=number,
         subject=clip["clip"] if clip else None,
         time=_seconds(clip["clip"]) if clip else None,
     )

@@ -51,9 +51,10 @@ def open_detection(uri: str) -> Cohort:
         for image, subject, split in zip(found.images, subjects, splits, strict=True)
     ]
     channels = read_header(entries[0].locator.image)[1]
+    name, has_subjects = path.resolve().name if path.is_dir() else path.stem, set(subjects) != {None}
     return Cohort(
-        uri, path.resolve().stem, "detection", found.classes, _named(entries, path), {"image": channels}, 2,
-        any(subject is not None for subject in subjects), BoxReader(channels, rules.most),
+        uri, name, "detection", found.classes, _named(entries, path), {"image": channels}, 2, has_subjects,
+        BoxReader(channels, rules.most),
         left_out=[LeftOut(p.image, p.reason, {"where": p.where}) for p in problems if p.effect == "left out"],
         remarks=_remarks(problems),
         subject_remedy=f"say boxes:{path}?subjects=TABLE.csv, or ?subject-pattern=REGULAR-EXPRESSION for file names",
@@ -75,14 +76,23 @@ def read_detection(path: Path, rules: Rules | None = None) -> AnnotationSet:
         found = read_native(path, rules.classes or OKTOBERFEST_CLASSES)
     classes = rules.classes or found.classes
     problems = list(found.problems)
-    images = [inside for image in found.images if (inside := checked(image, set(classes), problems)) is not None]
+    once = _without_repeats(found.images, problems)
+    images = [inside for image in once if (inside := checked(image, set(classes), problems)) is not None]
     problems += [Problem(path, None, name, "class name beyond ASCII", "kept") for name in classes if not name.isascii()]
     return AnnotationSet(classes, images, problems)
 
 
+def _without_repeats(images: Sequence[Annotation], problems: list[Problem]) -> list[Annotation]:
+    found: dict[Path, Annotation] = {}
+    for image in images:
+        if found.setdefault(image.image, image) is not image:
+            problems.append(Problem(image.file, image.place, image.name, "annotated twice", "left out"))
+    return list(found.values())
+
+
 def _locator(image: Annotation, classes: Sequence[str], most: int, problems: list[Problem]) -> BoxLocator:
     if len(image.boxes) > most:
-        problems.append(Problem(image.file, None, image.name, f"{len(image.boxes)} objects", "cut"))
+        problems.append(Problem(image.file, image.place, image.name, f"{len(image.boxes)} objects", "cut"))
     objects = tuple(classes.index(label) for label in image.labels[:most])
     return BoxLocator(image.image, image.boxes[:most], objects, image.id)
 

@@ -77,10 +77,10 @@ def _annotation(root: Path, path: Path, split: str | None, one_based: bool) -> A
             raise ValueError(f"line {thing.get('line')}: an object without name or bndbox")
         boxes.append(_box(box, one_based))
         labels.append(label.strip())
-    name = (tree.findtext("filename") or path.stem).strip()
+    image = _image(root / "JPEGImages", path.stem, (tree.findtext("filename") or path.stem).strip())
     return Annotation(
-        name=name,
-        image=_image(root / "JPEGImages", name, path.stem),
+        name=image.name,
+        image=image,
         boxes=tuple(boxes),
         labels=tuple(labels),
         file=path,
@@ -123,11 +123,10 @@ def _shape(tree: ElementTree.Element) -> tuple[int, int] | None:
     return shape if min(shape) > 0 else None
 
 
-def _image(folder: Path, name: str, stem: str) -> Path:
-    """The file of this name; else that of the annotation's own name, with any known suffix."""
-    if (folder / name).is_file():
-        return folder / name
-    return next((path for s in IMAGE_SUFFIXES if (path := folder / f"{stem}{s}").is_file()), folder / name)
+def _image(folder: Path, stem: str, name: str) -> Path:
+    """The image with the annotation's own name, for what stands inside is often copied; else the one named there."""
+    suffixes = (Path(name).suffix, *IMAGE_SUFFIXES)
+    return next((path for s in suffixes if (path := folder / f"{stem}{s}").is_file()), folder / name)
 
 
 def _splits(folder: Path) -> Mapping[str, str]:
@@ -137,7 +136,7 @@ def _splits(folder: Path) -> Mapping[str, str]:
         if not path.is_file():
             continue
         split = canonical_split(name) or "train"
-        for line in path.read_text("utf-8").split("\n"):
+        for line in path.read_text("utf-8", errors="replace").splitlines():
             if not line.strip():
                 continue
             image = line.split()[0]

@@ -31,8 +31,8 @@ class Ranked:
     """Number of objects in each image, (n,)."""
 
 
-def overlap(first: Floats, second: Floats) -> Floats:
-    """Intersection over union of boxes (n, 4) and (m, 4), shape (n, m); 0 where neither has an area."""
+def intersection_over_union(first: Floats, second: Floats) -> Floats:
+    """IoU of boxes (n, 4) and (m, 4), shape (n, m); 0 where neither has an area."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     common = (high - low).clip(0).prod(2)
@@ -49,7 +49,7 @@ def match(found: Sequence[Detections], truth: Sequence[Detections]) -> list[dict
 
     boxes, classes = zip(*((each.boxes.astype(float), each.classes) for each in truth), strict=True)
     matched: list[dict[int, dict[str, Any]]] = matching_batch(
-        iou_fn=overlap,
+        iou_fn=intersection_over_union,
         iou_thresholds=IOU_THRESHOLDS,
         pred_boxes=[each.boxes.astype(float) for each in found],
         pred_classes=[each.classes for each in found],

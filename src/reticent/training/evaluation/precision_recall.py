@@ -102,6 +102,8 @@ def curve_points(ranked: Ranked, hits: Flags) -> tuple[Floats, Floats]:
 
 def _area_under(ranked: Ranked, hits: Flags, area: Callable[[Floats, Floats], Floats]) -> Statistic:
     def statistic(weights: Floats) -> Floats:
+        if not ranked.objects.any():
+            return np.full(weights.shape[1], np.nan)
         areas = np.concatenate([area(*curves) for curves in _curves(ranked, hits, weights)])
         return np.where(ranked.objects @ weights > 0, areas, np.nan)
 

@@ -3,7 +3,7 @@
 from reticent.data import Cohort
 from reticent.records import RunState, TrainingOptions
 from reticent.training.tasks.classification import Classification
-from reticent.training.tasks.detection import Detection, detections
+from reticent.training.tasks.detection import Detection, annotated_objects, detections
 from reticent.training.tasks.regression import SHRINKAGE, Regression, shrinkage_loss
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
@@ -15,6 +15,7 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Task",
+    "annotated_objects",
     "detections",
     "make_task",
     "segment",

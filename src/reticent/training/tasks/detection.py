@@ -14,7 +14,7 @@ from reticent.data import Preprocessing, clip_boxes
 from reticent.models import Output
 from reticent.records import Detections, SplitMetrics
 from reticent.training.centre_maps import boxes_of_maps, centre_loss, grid_of
-from reticent.training.evaluation import evaluate_detection
+from reticent.training.evaluation import evaluate_detection, intersection_over_union
 from reticent.training.prediction import CHUNK, predict
 from reticent.training.tasks.task import Task
 
@@ -60,7 +60,7 @@ class Detection(Task):
                 loaded = data.cohort.load(i)
                 shape = next(iter(loaded.inputs.values())).shape[1:]
                 found.append(detections(maps, shape, data.preprocessing, loaded.spacing))
-                truth.append(_objects(loaded.targets))
+                truth.append(annotated_objects(loaded.targets))
         entries = [data.cohort.entries[i] for i in records]
         subjects, attributes = [str(entry.subject) for entry in entries], [entry.attributes for entry in entries]
         return evaluate_detection(found, truth, subjects, attributes, self.classes, split)
@@ -82,16 +82,19 @@ def detections(
 
 
 def suppressed(found: Detections, overlap: float, *, by_class: bool) -> Detections:
-    """Those that overlap none of a higher score (of their class, or of any) by more than this (IoU); by MONAI."""
-    from monai.data.box_utils import batched_nms
+    """Those that overlap none that is kept of a higher score (of their class, or of any) by more than this (IoU)."""
+    close = intersection_over_union(found.boxes, found.boxes) > overlap
+    if by_class:
+        close &= found.classes[:, None] == found.classes
+    kept: list[int] = []
+    for i in range(len(close)):
+        if not close[i, kept].any():
+            kept.append(i)
+    return found.at(np.array(kept, np.intp))
 
-    if not len(found.scores):
-        return found
-    labels = found.classes if by_class else np.zeros_like(found.classes)
-    return found.at(np.sort(batched_nms(found.boxes, found.scores, labels, overlap)))
 
-
-def _objects(targets: Mapping[str, np.ndarray]) -> Detections:
+def annotated_objects(targets: Mapping[str, np.ndarray]) -> Detections:
+    """The objects of a record's targets, each of score 1."""
     there = targets["objects"] >= 0
     objects = targets["objects"][there]
     return Detections(targets["boxes"][there].astype(float), np.ones(len(objects)), objects)

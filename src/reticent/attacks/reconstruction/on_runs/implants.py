@@ -75,9 +75,8 @@ def trap_attack(run: LoadedRun, options: ImplantOptions) -> Iterator[Finding]:
 
 def _attack(run: LoadedRun, options: ImplantOptions, layer: _Layer) -> Iterator[Finding]:
     began, material, defence = time.perf_counter(), gather(run, options), defence_of(run)
-    network = {
-        "norm": defence.max_norm or 1.0, "outputs": len(run.task.classes), "segments": run.task.segments,
-    }  # fmt: skip
+    outputs, *cells = run.task.output_shape(run.state.image_size)
+    network = {"norm": defence.max_norm or 1.0, "outputs": outputs, "cells": tuple(cells)}
     implant = layer.build(material, options, network)
     seen = _recovered(run, material, implant, layer, defence)
     bare = _recovered(run, material, implant, layer, NO_DEFENCE) if defence.noise_std else seen

@@ -153,7 +153,12 @@ def _read(run: LoadedRun, records: Sequence[int]) -> tuple[Tensor, dict[str, Ten
 def _public(run: LoadedRun, uri: str) -> Cohort:
     if uri == run.study.cohort.uri or (Path(uri).exists() and Path(uri).resolve() == Path(run.cohort.uri).resolve()):
         raise InputError(f"public={uri}: is the run's own cohort; leave the option out to take its held-out patients")
-    return open_cohort(uri, unit="record", strict=False, hashed=False, download=run.download)
+    try:
+        return open_cohort(uri, unit="record", strict=False, hashed=False, download=run.download)
+    except InputError as error:
+        raise InputError(
+            f"public={uri}: name a folder of images, a MedMNIST set, or a table that opens without options; {error}"
+        ) from error
 
 
 def _decoded(run: LoadedRun, cohort: Cohort, rng: np.random.Generator, count: int) -> Tensor:

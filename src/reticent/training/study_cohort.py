@@ -1,10 +1,11 @@
-"""Opens the cohort that a study names, with all that it says about it."""
+"""The cohort that a study's options describe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from reticent.data import Cohort, SurfaceOptions, open_cohort, parse_profile
+from reticent.errors import InputError
 from reticent.records import CohortOptions
 
 
@@ -14,18 +15,23 @@ def surface_options(options: CohortOptions) -> SurfaceOptions:
     return SurfaceOptions(options.faces, options.reference, options.length, profile)
 
 
-def open_studied(
+def open_study_cohort(
     options: CohortOptions,
     *,
     download: bool = False,
     hashed: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cohort:
-    """See `reticent.data.open_cohort`, which raises InputError."""
-    return open_cohort(
+    """`reticent.data.open_cohort` with a study's options.
+
+    Raises:
+        InputError: see there; or there is no such attribute of the acquisition.
+    """
+    cohort = open_cohort(
         options.uri,
         columns=options.columns,
         labels=options.labels,
+        markers=options.markers,
         targets=options.targets,
         surfaces=surface_options(options),
         unit=options.unit,
@@ -33,3 +39,8 @@ def open_studied(
         hashed=hashed,
         progress=progress,
     )
+    present = {name for entry in cohort.entries for name in entry.attributes}
+    if absent := [name for name in options.acquisition if name not in present]:
+        known = ", ".join(sorted(present)) or "none"
+        raise InputError(f"{options.uri}: --acquisition {absent[0]}: no such attribute; there are {known}")
+    return cohort
