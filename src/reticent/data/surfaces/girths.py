@@ -96,7 +96,8 @@ def _segments(mesh: Mesh, axis: int, at: float) -> tuple[np.ndarray, np.ndarray,
     A cut enters a face where the edge goes up and leaves where it goes down, so that all loops turn the same way.
     """
     above = mesh.vertices[:, axis] > at
-    corners = mesh.faces[np.ptp(above[mesh.faces].astype(np.int8), axis=1) > 0]
+    first, second, third = (above[corner] for corner in mesh.faces.T)
+    corners = mesh.faces[(first != second) | (second != third)]
     others = [k for k in range(3) if k != axis]
     points, edges = [], []
     for goes_up in (True, False):
