@@ -42,7 +42,7 @@ PRIVATE_NETWORK = {"learning_rate": 0.01, "augment": "none"}
 def methods(expected: float) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and study of each, for so many training subjects."""
     ordinary = {"non_private": True, "sampling_rate": 9 / expected, "steps": round(24 * expected / 9)}
-    private = {**PRIVATE, "sampling_rate": 0.3, "steps": 100}
+    private = {**PRIVATE, "sampling_rate": 0.2, "steps": 60}
     yield "girth ridge", {**GIRTHS, "privacy": {"non_private": True}}
     yield "girth ridge, epsilon 8", {**GIRTHS, "privacy": PRIVATE}
     yield "girth ridge, epsilon 1", {**GIRTHS, "privacy": STRICT}
