@@ -29,7 +29,7 @@ from sklearn.metrics import r2_score
 
 from reticent.data import Cohort
 from reticent.records import make_study, write_json
-from reticent.training import make_plan, open_studied, train
+from reticent.training import make_plan, open_study_cohort, train
 
 REPEATS = 3
 GIRTHS: dict[str, Any] = {"model": {"name": "ridge"}}
@@ -88,7 +88,7 @@ def resplit(cohort: Cohort, repeat: int) -> Cohort:
 @cache
 def opened(options: str) -> Cohort:
     """A cohort, opened once."""
-    return open_studied(make_study({"cohort": json.loads(options), "privacy": PRIVATE}).cohort)
+    return open_study_cohort(make_study({"cohort": json.loads(options), "privacy": PRIVATE}).cohort)
 
 
 def trained(options: dict[str, Any], study: dict[str, Any], repeat: int) -> dict[str, Any]:

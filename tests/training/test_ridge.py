@@ -18,7 +18,7 @@ from reticent.training import (
     Regression,
     clipped_grad,
     make_plan,
-    open_studied,
+    open_study_cohort,
     resume_training,
     train,
 )
@@ -168,7 +168,7 @@ def silent(stage, done, total):
 
 def test_a_private_ridge_is_one_gaussian_release_in_statement_and_ledger(pictures, tmp_path):
     study = study_of(pictures)
-    cohort = open_studied(study.cohort)
+    cohort = open_study_cohort(study.cohort)
     folder = train(
         study, cohort, tmp_path / "run", ledger=tmp_path / "l.sqlite", plan=make_plan(study), progress=silent
     )
@@ -195,7 +195,7 @@ def test_the_noise_of_the_release_has_its_size(pictures, tmp_path, monkeypatch):
         "reticent.training.ridge.keep_moments",
         lambda moments: (seen.append([p.grad.clone() for p in moments.parameters()]), keep_moments(moments)),
     )
-    cohort = open_studied(study.cohort)
+    cohort = open_study_cohort(study.cohort)
     for k in range(2):
         train(study, cohort, tmp_path / f"{k}", ledger=tmp_path / "l.sqlite", plan=make_plan(study), progress=silent)
     difference = torch.cat([(a - b).flatten() for a, b in zip(*seen, strict=True)]) * 60  # expected subjects
@@ -204,7 +204,7 @@ def test_the_noise_of_the_release_has_its_size(pictures, tmp_path, monkeypatch):
 
 def test_an_interruption_behind_the_step_goes_on_with_what_was_released(pictures, tmp_path, monkeypatch):
     study = study_of(pictures)
-    cohort = open_studied(study.cohort)
+    cohort = open_study_cohort(study.cohort)
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -219,7 +219,7 @@ def test_an_interruption_behind_the_step_goes_on_with_what_was_released(pictures
 
 def test_a_step_that_was_spent_without_its_moments_is_not_made_again(pictures, tmp_path, monkeypatch):
     study = study_of(pictures)
-    cohort = open_studied(study.cohort)
+    cohort = open_study_cohort(study.cohort)
     with monkeypatch.context() as patch:
         patch.setattr(PrivateRun, "save", lambda self, **parts: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
