@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,12 @@ SMALLEST_GROUP = 10
 
 HEADLINES: Final = ("auroc", "dice", "ap50", "r2")
 """Tables of runs are about the first of these metrics that a run has, unless another is named."""
+
+
+def headline(metrics: Collection[str]) -> str:
+    """The first of `HEADLINES` among these names; where numbers are predicted, R² of the first target."""
+    numbers = (name for name in metrics if name.endswith(" r2"))
+    return next((name for name in HEADLINES if name in metrics), next(numbers, HEADLINES[0]))
 
 
 class _Record(BaseModel):

@@ -12,7 +12,7 @@ from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.reconstruction.on_runs.material import ReconstructionOptions, gather
 from reticent.attacks.reconstruction.reconciliation import Protocol, reconcile
 from reticent.errors import InputError
-from reticent.records import HEADLINES, Interval, Performance, Reconciliation, RunFolder, Study
+from reticent.records import Interval, Performance, Reconciliation, RunFolder, Study, headline
 from reticent.training import Progress
 
 CONFIDENCE = 0.95
@@ -82,8 +82,8 @@ def _runs(sweep: Path) -> list[RunFolder]:
 
 
 def _headline(run: RunFolder) -> str:
-    there = {name for split in run.metrics().splits for name in split.metrics}
-    return next((name for name in HEADLINES if name in there), HEADLINES[0])
+    there = [name for split in run.metrics().splits for name in split.metrics]
+    return headline(there)
 
 
 def _without_noise(study: Study) -> str:
