@@ -71,9 +71,9 @@ class Crossval(_Record):
         """Plain sentences on how much such a cohort can tell."""
         who = "patients" if self.unit == "subject" else "images"
         return (
-            f"{self.positives} of {self.subjects} {who} are of class {self.outcome}: an AUROC of 0.7 has a standard error "
-            f"of {self.expected_error:.3f} with so many, and smaller differences than twice that are no evidence unless "
-            "the paired interval says so.",
+            f"{self.positives} of {self.subjects} {who} are of class {self.outcome}: an AUROC of 0.7 has a standard "
+            f"error of {self.expected_error:.3f} with so many, and smaller differences than twice that are no evidence "
+            "unless the paired interval says so.",
             f"Intervals say which {who} might have been in the cohort, not what another training or other folds would "
             "have changed; p-values are of each row with the first, not adjusted for the number of rows. To choose the "
             "best row is one more choice, and its figure then is too good.",
