@@ -21,7 +21,9 @@ def command(
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     backend: Annotated[str, typer.Option(help="joblib's: loky, or that of a cluster (dask, ray).")] = "loky",
     split: Annotated[str, typer.Option(help="Held-out patients that the table is about: val or test.")] = "val",
-    metric: Annotated[str | None, typer.Option(help="Of the table (auroc; dice of masks, ap50 of boxes, r2 of numbers).")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Of the table (auroc; dice of masks, ap50 of boxes, r2 of numbers).")
+    ] = None,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, or $RETICENT_LEDGER.")] = None,
 ) -> None:
     """Run a study over values of its options; every run is charged to the ledger like any other.
@@ -31,7 +33,7 @@ def command(
     Example: reticent sweep runs/clinic-001/study.toml --over training.learning_rate=0.003,0.01 --repeats 3
     """
     from reticent.cli.train_options import file_values
-    from reticent.records import HEADLINES, make_sweep, write_text
+    from reticent.records import headline, make_sweep, write_text
     from reticent.report import latex_table, markdown_table
     from reticent.training import run_sweep, summary
 
@@ -47,7 +49,7 @@ def command(
     except KeyboardInterrupt:
         console.print("Finished runs are kept; the same command goes on.")
         raise
-    metric = metric or next(name for name in HEADLINES if name in results)
+    metric = metric or headline(map(str, results.columns))
     table = summary(results, split, metric)
     for name, render in (("table.md", markdown_table), ("table.tex", latex_table)):
         write_text(out / name, render(table, metric))

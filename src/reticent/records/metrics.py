@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,9 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 METRICS_SCHEMA: Final = "reticent.metrics/1"
 SMALLEST_GROUP = 10
 """Groups with fewer subjects are suppressed: their metrics would describe single patients."""
-
-HEADLINES: Final = ("auroc", "dice", "ap50", "r2")
-"""Tables of runs are about the first of these metrics that a run has, unless another is named."""
+_HEADLINES = ("auroc", "dice", "ap50", "r2")
 
 
 class _Record(BaseModel):
@@ -46,6 +45,13 @@ class SplitMetrics(_Record):
     groups: tuple[GroupMetrics, ...] = ()
     curves: dict[str, tuple[tuple[float, float], ...]] = {}
     """"roc": (1 - specificity, sensitivity); "calibration": (mean probability, observed frequency)."""
+
+
+def headline(names: Iterable[str]) -> str:
+    """What tables of runs are about unless another metric is named: of several targets ("VAT r2"), the first's."""
+    there = list(names)
+    found = (name for head in _HEADLINES for name in there if name == head or name.endswith(f" {head}"))
+    return next(found, _HEADLINES[0])
 
 
 class Metrics(_Record):

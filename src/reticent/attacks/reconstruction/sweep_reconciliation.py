@@ -12,7 +12,7 @@ from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.reconstruction.on_runs.material import ReconstructionOptions, gather
 from reticent.attacks.reconstruction.reconciliation import Protocol, reconcile
 from reticent.errors import InputError
-from reticent.records import HEADLINES, Interval, Performance, Reconciliation, RunFolder, Study
+from reticent.records import Interval, Performance, Reconciliation, RunFolder, Study, headline
 from reticent.training import Progress
 
 CONFIDENCE = 0.95
@@ -34,7 +34,7 @@ def reconcile_sweep(
     """Reconcile a sweep's finished runs, which may differ in their noise or target alone.
 
     Args:
-        metric: of the performance; None: the task's own (`HEADLINES`).
+        metric: of the performance; None: `headline`.
         more: noise multipliers beside those of the runs, attacked but without a performance.
 
     Raises:
@@ -47,7 +47,7 @@ def reconcile_sweep(
     first, privacy = runs[0], studies[0].privacy
     if privacy.private_activations or privacy.groups > 1:
         raise InputError(f"{sweep}: reconciled are runs of DP-SGD with independent noise, and those without privacy")
-    name = metric or _headline(first)
+    name = metric or headline(name for found in first.metrics().splits for name in found.metrics)
     values: dict[float | None, list[float]] = defaultdict(list)
     for run in runs:
         sigma = run.state().noise_multiplier
@@ -79,11 +79,6 @@ def _runs(sweep: Path) -> list[RunFolder]:
     if unfinished := [run.path.name for run in runs if run.state().status != "finished"]:
         raise InputError(f"{sweep}: {unfinished[0]} is not finished; call `reticent sweep` again")
     return runs
-
-
-def _headline(run: RunFolder) -> str:
-    there = {name for split in run.metrics().splits for name in split.metrics}
-    return next((name for name in HEADLINES if name in there), HEADLINES[0])
 
 
 def _without_noise(study: Study) -> str:
