@@ -112,7 +112,7 @@ class Predictor:
         """
         if not isinstance(self._preparation, GraphPreparation) or not isinstance(self.task, Regression):
             raise InputError(
-                "only networks on graphs of surfaces that predict numbers say what each vertex gave: leave --explain out"
+                "only networks on surfaces that predict numbers say what each vertex gave: leave --explain out"
             )
         return vertex_sensitivity(self._model, self.task, self._preparation, mesh, name)
 
