@@ -149,6 +149,13 @@ def test_earlier_days_train_and_the_last_days_test(tmp_path):
         open_cohort(f"boxes:{tmp_path}?val-from=2018-05-28")
 
 
+def test_frames_in_voc_form_tell_their_time_by_their_names(tmp_path):
+    write_voc_folder(tmp_path, {f"{FIRST_CLIP + k * DAY}_20": [("bier", 5, 5, 20, 20)] for k in range(3)})
+    cohort = open_cohort(f"boxes:{tmp_path}?subject-pattern=(.+)_&test-from=2018-05-24")
+    assert [entry.split for entry in cohort.entries] == ["train", "train", "test"]
+    assert [entry.subject for entry in cohort.entries] == [str(FIRST_CLIP + k * DAY) for k in range(3)]
+
+
 def test_the_blood_cells_are_all_there_but_the_two_without_size(shared):
     cohort = open_cohort(str(shared("bccd_detection")), unit="record", hashed=False)
     objects = [cohort.classes[k] for entry in cohort.entries for k in entry.locator.objects]

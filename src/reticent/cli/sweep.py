@@ -12,7 +12,7 @@ from reticent.errors import InputError
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="A study.toml, which may vary options in a table [sweep].")],
+    study: Annotated[Path, typer.Argument(help="A study.toml, which may vary options in a table named sweep.")],
     over: Annotated[
         list[str] | None, typer.Option(help="Values of an option, as training.learning_rate=0.003,0.01; repeatable.")
     ] = None,

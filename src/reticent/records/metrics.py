@@ -11,7 +11,7 @@ METRICS_SCHEMA: Final = "reticent.metrics/1"
 SMALLEST_GROUP = 10
 """Groups with fewer subjects are suppressed: their metrics would describe single patients."""
 
-HEADLINES: Final = ("auroc", "dice", "ap50")
+HEADLINES: Final = ("auroc", "dice", "ap50", "r2")
 """Tables of runs are about the first of these metrics that a run has, unless another is named."""
 
 

@@ -101,11 +101,14 @@ def _not_covered(plan: Plan, state: RunState, subjects: int, assumed: str | None
 def _treated_as_public(study: Study, state: RunState) -> list[str]:
     """What the shape of the records and the user's declarations tell."""
     surfaces, gaps = len(state.image_size) == 1, list[str]()
-    if study.cohort.image_size is None and not surfaces:
+    declared = study.cohort.image_size or study.cohort.patch_size
+    if declared is None and not surfaces:
         gaps.append("the image size, chosen from the files' headers (declare --image-size to avoid this)")
     named = "targets with their declared ranges" if state.task == "regression" else "classes"
     shapes = "" if surfaces else ", and the images' channels and dimensions"
     gaps.append(f"the names and number of {named}{shapes}, which are treated as public")
+    if study.cohort.markers:
+        gaps.append("the names, categories, scales and limits of markers, which are declared as public constants")
     if study.cohort.reference is not None:
         gaps.append("the reference surface, declared public by the user")
     return gaps

@@ -15,7 +15,7 @@ OKTOBERFEST_CLASSES = (
     "Pommes", "Burger", "Williamsbirne", "Alm-Breze", "Brotzeitkorb", "Kaesespaetzle",
 )  # fmt: skip
 _FRAME = re.compile(r"(?P<clip>.+)_(?P<frame>\d+)")
-_LATEST = 4e12  # milliseconds: clip names beyond it (the year 2096) are no times
+_TIMES = (1e12, 4e12)  # milliseconds, the years 2001 to 2096: clips named by other numbers tell no time
 
 
 def lists_in(root: Path) -> list[Path]:
@@ -106,9 +106,12 @@ def _parse(path: Path, number: int, line: bytes, classes: Sequence[str]) -> Anno
         places=(number,) * len(rows),
         place=number,
         subject=clip["clip"] if clip else None,
-        time=_seconds(clip["clip"]) if clip else None,
+        time=clip_time(name),
     )
 
 
-def _seconds(clip: str) -> float | None:
-    return int(clip) / 1000 if clip.isdecimal() and int(clip) < _LATEST else None
+def clip_time(name: str) -> float | None:
+    """When the clip of a frame began (seconds since 1970), if the file is named as those of the set are."""
+    clip = _FRAME.fullmatch(Path(name).stem)
+    start = int(clip["clip"]) if clip and clip["clip"].isdecimal() else 0
+    return start / 1000 if _TIMES[0] <= start <= _TIMES[1] else None

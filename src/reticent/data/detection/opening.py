@@ -12,7 +12,7 @@ from reticent.data.detection.address import Rules, kind_of, parse_address
 from reticent.data.detection.annotation import Annotation, AnnotationSet, Problem
 from reticent.data.detection.checking import checked
 from reticent.data.detection.coco import read_coco
-from reticent.data.detection.native import OKTOBERFEST_CLASSES, read_native
+from reticent.data.detection.native import OKTOBERFEST_CLASSES, clip_time, read_native
 from reticent.data.detection.reader import BoxLocator, BoxReader
 from reticent.data.detection.voc import read_voc
 from reticent.data.files import read_header
@@ -132,11 +132,11 @@ def _splits(uri: str, images: Sequence[Annotation], rules: Rules) -> list[str | 
         return [image.split for image in images]
     times = []
     for image in images:
-        if image.time is None:
+        if (time := image.time or clip_time(image.name)) is None:
             raise InputError(
                 f"{uri}: the time of {image.name} is not known, which test-from splits by; leave the rule out"
             )
-        times.append(image.time)
+        times.append(time)
     return list(split_by_time(times, test_from=rules.test_from, val_from=rules.val_from))
 
 
