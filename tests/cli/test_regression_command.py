@@ -135,6 +135,16 @@ def test_what_does_not_fit_is_refused_in_a_line_and_leaves_nothing(reticent, bod
     assert not Path("run").exists()
 
 
+def test_surfaces_are_classified_but_their_vertices_say_nothing_of_classes(reticent, bodies):
+    options = ["--label", "sex", "--faces", "200", "--length", "0.4", "--model-argument", "conv_channels=[8,8]"]
+    assert reticent("train", bodies, *PRIVACY, *STEPS, *options, "--out", "run").code == 0
+    ended = reticent("predict", "run", bodies.parent / "body3.ply")
+    assert next(iter(csv.DictReader(ended.printed.splitlines()))).keys() == {"file", "F", "M"}
+    ended = reticent("predict", "run", bodies.parent / "body3.ply", "--explain", "why")
+    assert (ended.code, "predict numbers" in ended.err) == (2, True)
+    assert not Path("why").exists()
+
+
 def test_options_of_surfaces_are_refused_for_images(reticent, pictures):
     ended = reticent("train", pictures, "--target", "brightness=0,255", *PRIVACY, "--faces", "300", "--out", "run")
     assert (ended.code, "--faces is about surfaces" in ended.err) == (2, True)

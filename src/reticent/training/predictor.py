@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from reticent.data import VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
 from reticent.data.surfaces import Mesh
+from reticent.data.surfaces.preparing import GraphPreparation, ProfilePreparation
 from reticent.errors import InputError
 from reticent.models import SliceClassifier
 from reticent.records import Detections, RunFolder, SliceExplanation
@@ -106,13 +108,18 @@ class Predictor:
         """The decimated mesh, and of each target its `vertex_sensitivity` there.
 
         Raises:
-            InputError: the network reads no graph of a surface.
+            InputError: the network reads no graph of a surface, or predicts no numbers.
         """
-        options = self.surfaces
-        if options is None or options.profile is not None:
-            raise InputError("only networks on surfaces say what each vertex gave: leave --explain out")
-        assert isinstance(self.task, Regression)
-        return vertex_sensitivity(self._model, self.task, options.preparation(), mesh, name)
+        if not isinstance(self._preparation, GraphPreparation) or not isinstance(self.task, Regression):
+            raise InputError(
+                "only networks on surfaces that predict numbers say what each vertex gave: leave --explain out"
+            )
+        return vertex_sensitivity(self._model, self.task, self._preparation, mesh, name)
+
+    @cached_property
+    def _preparation(self) -> GraphPreparation | ProfilePreparation | None:
+        """Made once: it reads its reference."""
+        return None if self.surfaces is None else self.surfaces.preparation()
 
     def mask(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> np.ndarray:
         """Label of every pixel or voxel of one record, on its own grid."""

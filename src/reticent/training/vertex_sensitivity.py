@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from reticent.data.surfaces import Mesh, area_normals, decimate
-from reticent.data.surfaces.preparing import GraphPreparation, ProfilePreparation
+from reticent.data.surfaces.preparing import GraphPreparation
 from reticent.training.tasks import Regression
 
 
 def vertex_sensitivity(
-    model: nn.Module, task: Regression, preparation: GraphPreparation | ProfilePreparation, mesh: Mesh, name: str
+    model: nn.Module, task: Regression, preparation: GraphPreparation, mesh: Mesh, name: str
 ) -> tuple[Mesh, dict[str, np.ndarray]]:
     r"""The decimated mesh in its own position, and of each target the change of its prediction for volume added there.
 
@@ -24,7 +24,6 @@ def vertex_sensitivity(
     Raises:
         InputError: the surface cannot be prepared.
     """
-    assert isinstance(preparation, GraphPreparation)
     small = decimate(mesh, preparation.faces, name)
     placed = preparation.placed(small, name)
     packed = torch.from_numpy(preparation.packed(placed, name)).double()
