@@ -89,7 +89,7 @@ def test_predict_takes_a_folder_of_images_and_names_with_a_colon(reticent, train
     assert len(rows_of(reticent("predict", "run", "new").printed)) == 60
     assert len(rows_of(reticent("predict", "run", "new/a:b.png").printed)) == 1
     Path("empty").mkdir()
-    assert refused(reticent("predict", "run", "empty"), "empty: no images")
+    assert refused(reticent("predict", "run", "empty"), "empty: no files of these kinds")
 
 
 def test_predict_overwrites_nothing_and_refuses_what_it_cannot_read(reticent, trained):

@@ -114,6 +114,7 @@ def test_a_private_run_scales_by_declared_constants_and_says_why_no_references_w
     assert "were not fitted" in ended.out
     state = RunFolder(Path("run")).state()
     assert (state.inputs, state.marker_scales) == ({"image": 1, "markers": 1, "missing": 1}, ((50.0, 20.0),))
+    assert any("limits of markers" in gap for gap in RunFolder(Path("run")).statement().not_covered)
     public = json.loads(Path("run/release/study.json").read_text())
     assert public["network"]["marker_scales"] == [[50.0, 20.0]]
     only = reticent(*private, "--marker", "crp=50,20", "--model", "markers", "--out", "alone")
@@ -133,6 +134,16 @@ def test_public_records_fit_the_references_of_a_private_run(reticent, write_clin
     ended = reticent("train", manifest, *options)
     assert ended.code == 0, ended.err
     assert set(RunFolder(Path("run")).metrics().references) == {"markers alone", "missing values alone"}
+
+
+def test_samples_of_the_weights_predict_with_markers_too(reticent, write_clinic):
+    manifest = write_clinic(patients=12)
+    options = ["--label", "label", "--noise-multiplier", "1", "--steps", "4", "--marker", "crp=50,20", "--out", "run"]
+    ended = reticent("train", manifest, *options, "--model", "markers", "--optimiser", "langevin")
+    assert ended.code == 0, ended.err
+    header, first, *_ = reticent("predict", "run", manifest).printed.splitlines()
+    assert header == "file,0,1,entropy,mutual_information"
+    assert 0 <= float(first.split(",")[3]) <= np.log(2)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from reticent.errors import InputError
-from reticent.records import make_sweep
+from reticent.records import headline, make_sweep
 
 BASE = {"cohort": {"uri": "clinic"}, "privacy": {"mu": 1.0}, "training": {"ema_decay": 0.5}}
 LANGEVIN = {"optimiser": "langevin", "temperature": 0.1, "posterior_samples": 4}
@@ -100,3 +100,10 @@ def test_a_temperature_is_not_varied_together_with_the_learning_rate_that_it_set
     variant = {"training": {"optimiser": "langevin", "temperature": 0.1}, "grid": {"training.learning_rate": [0.1, 1]}}
     with pytest.raises(InputError, match="--temperature sets the learning rate"):
         sweep({"variants": {"warm": variant}})
+
+
+def test_tables_are_about_the_task_s_own_metric():
+    assert headline(["brier", "auroc"]) == "auroc"
+    assert headline(["hd95", "dice"]) == "dice"
+    assert headline(["vat mae", "vat r2", "asat r2"]) == "vat r2"
+    assert headline([]) == "auroc"

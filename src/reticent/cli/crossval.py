@@ -12,7 +12,7 @@ from reticent.cli.sweep import register_backend, values_of
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="A study.toml; variants in its table [sweep] are compared.")],
+    study: Annotated[Path, typer.Argument(help="A study.toml, of which the variants under sweep are compared.")],
     over: Annotated[
         list[str] | None,
         typer.Option(help="Values to choose from inside each fold, as training.learning_rate=0.003,0.01; repeatable."),

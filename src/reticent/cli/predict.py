@@ -176,12 +176,13 @@ def _said(predictor: Predictor, found: Found) -> dict[str, float]:
 
 def _explain(predictor: Predictor, found: Found, path: Path) -> None:
     from reticent.data.surfaces import write_ply
+    from reticent.records import write_file
 
     if found.mesh is None:
         _write_explanation(predictor.explanation(found.inputs, found.spacing), found.name, path)
     else:
         mesh, values = predictor.sensitivity(found.mesh, found.name)
-        write_ply(path.with_name(f"{path.name}.ply"), mesh, values)
+        write_file(path.with_name(f"{path.name}.ply"), lambda aside: write_ply(aside, mesh, values), mode=0o600)
 
 
 def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:

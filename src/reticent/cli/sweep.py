@@ -12,7 +12,7 @@ from reticent.errors import InputError
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="A study.toml, which may vary options in a table [sweep].")],
+    study: Annotated[Path, typer.Argument(help="A study.toml, which may vary options in a table named sweep.")],
     over: Annotated[
         list[str] | None, typer.Option(help="Values of an option, as training.learning_rate=0.003,0.01; repeatable.")
     ] = None,
@@ -22,7 +22,7 @@ def command(
     backend: Annotated[str, typer.Option(help="joblib's: loky, or that of a cluster (dask, ray).")] = "loky",
     split: Annotated[str, typer.Option(help="Held-out patients that the table is about: val or test.")] = "val",
     metric: Annotated[
-        str | None, typer.Option(help="Of the table (auroc; dice of masks, ap50 of boxes, r2 of numbers).")
+        str | None, typer.Option(help="Of the table (auroc; dice of masks, ap50 of boxes, 'NAME r2' of numbers).")
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, or $RETICENT_LEDGER.")] = None,
 ) -> None:
@@ -49,7 +49,7 @@ def command(
     except KeyboardInterrupt:
         console.print("Finished runs are kept; the same command goes on.")
         raise
-    metric = metric or headline(map(str, results.columns))
+    metric = metric or headline([str(name) for name in results])
     table = summary(results, split, metric)
     for name, render in (("table.md", markdown_table), ("table.tex", latex_table)):
         write_text(out / name, render(table, metric))

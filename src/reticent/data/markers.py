@@ -140,9 +140,20 @@ def training_scales(markers: Sequence[Marker], values: np.ndarray) -> tuple[Scal
 
 
 def marker_values(cohort: Cohort, records: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The two vectors of these records, (n, components) with NaN where missing, and (n, markers); reads no image."""
-    found = [cohort.entries[i].locator for i in records]
-    return np.stack([own.values for own in found]), np.stack([own.missing for own in found])
+    """The two vectors of these records, (n, components) with NaN where missing, and (n, markers).
+
+    Reads no image of a cohort that `with_markers` made.
+    """
+    found = [_vectors(cohort, i) for i in records]
+    return np.stack([values for values, _ in found]), np.stack([missing for _, missing in found])
+
+
+def _vectors(cohort: Cohort, i: int) -> tuple[np.ndarray, np.ndarray]:
+    locator = cohort.entries[i].locator
+    if isinstance(locator, _Marked):
+        return locator.values, locator.missing
+    inputs = cohort.load(i).inputs  # another reader around this one
+    return inputs["markers"], inputs["missing"]
 
 
 def input_shape(name: str, channels: int, size: tuple[int, ...]) -> tuple[int, ...]:

@@ -103,7 +103,9 @@ def _with_ranges(cohort: Cohort, targets: Mapping[str, tuple[float, float] | Non
         for name, value, (low, high) in zip(cohort.classes, entry.label, ranges, strict=True)
         if not low <= value <= high
     ]
-    remarks = dict(cohort.remarks) | {"targets outside their declared range (training takes its nearest end)": outside}
+    remarks = dict(cohort.remarks)
+    if outside:
+        remarks["targets outside their declared range (training takes its nearest end)"] = outside
     return replace(cohort, ranges=ranges, remarks=remarks)
 
 

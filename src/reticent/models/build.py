@@ -157,6 +157,7 @@ _OWN: dict[str, tuple[Output, Any]] = {
     "ridge": ("vector", LinearModel),
     "centre-detector": ("boxes", CentreDetector),
 }
+_ON_SURFACES = ("mesh-sage", "pointnet", "ridge")
 _GIVES: dict[Output, str] = {"vector": "classifies whole images", "mask": "draws masks", "boxes": "finds boxes"}
 _OTHERS: dict[Output, str] = {
     "vector": "to classify say default, or another of docs/networks.md",
@@ -181,6 +182,8 @@ def _factory(name: str, output: Output, spatial_dims: int) -> Any:
         return MeshSage if spatial_dims == 1 else _DEFAULTS[output]
     if name in _OWN:
         gives, factory = _OWN[name]
+        if spatial_dims == 1 and name not in _ON_SURFACES:
+            raise InputError(f"model {name!r} reads images, and these are surfaces; say {' or '.join(_ON_SURFACES)}")
         if output != gives:
             raise InputError(f"model {name!r} {_GIVES[gives]}; {_OTHERS[output]}")
         return factory

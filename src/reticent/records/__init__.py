@@ -6,7 +6,7 @@ from reticent.records.detections import DetectionExample, Detections
 from reticent.records.files import csv_text, read_json, whole_folder, write_file, write_json, write_text
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
-from reticent.records.metrics import SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics, headline
+from reticent.records.metrics import HEADLINES, SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics, headline
 from reticent.records.overriding import put_over
 from reticent.records.part_options import FoldOptions
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
@@ -27,6 +27,7 @@ from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [
     "GAP_LEVEL",
+    "HEADLINES",
     "LARGE_EPSILON",
     "RIDGE",
     "SMALLEST_GROUP",

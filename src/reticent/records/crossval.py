@@ -71,8 +71,8 @@ class Crossval(_Record):
         """Plain sentences on how much such a cohort can tell."""
         who = "patients" if self.unit == "subject" else "images"
         return (
-            f"{self.positives} of {self.subjects} {who} are {self.outcome}: an AUROC of 0.7 has a standard error of "
-            f"{self.expected_error:.3f} with so many, and smaller differences than twice that are no evidence unless "
+            f"{self.positives} of {self.subjects} {who} are of class {self.outcome}: an AUROC of 0.7 has a standard error "
+            f"of {self.expected_error:.3f} with so many, and smaller differences than twice that are no evidence unless "
             "the paired interval says so.",
             f"Intervals say which {who} might have been in the cohort, not what another training or other folds would "
             "have changed; p-values are of each row with the first, not adjusted for the number of rows. To choose the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 METRICS_SCHEMA: Final = "reticent.metrics/1"
 SMALLEST_GROUP = 10
 """Groups with fewer subjects are suppressed: their metrics would describe single patients."""
-_HEADLINES = ("auroc", "dice", "ap50", "r2")
+
+HEADLINES: Final = ("auroc", "dice", "ap50", "r2")
+"""Tables of runs are about the first of these metrics that a run has, unless another is named."""
+
+
+def headline(metrics: Collection[str]) -> str:
+    """The first of `HEADLINES` among these names; where numbers are predicted, R² of the first target."""
+    numbers = (name for name in metrics if name.endswith(" r2"))
+    return next((name for name in HEADLINES if name in metrics), next(numbers, HEADLINES[0]))
 
 
 class _Record(BaseModel):
@@ -45,13 +53,6 @@ class SplitMetrics(_Record):
     groups: tuple[GroupMetrics, ...] = ()
     curves: dict[str, tuple[tuple[float, float], ...]] = {}
     """"roc": (1 - specificity, sensitivity); "calibration": (mean probability, observed frequency)."""
-
-
-def headline(names: Iterable[str]) -> str:
-    """What tables of runs are about unless another metric is named: of several targets ("VAT r2"), the first's."""
-    there = list(names)
-    found = (name for head in _HEADLINES for name in there if name == head or name.endswith(f" {head}"))
-    return next(found, _HEADLINES[0])
 
 
 class Metrics(_Record):

@@ -11,6 +11,7 @@ from reticent.records import RunFolder, Study, read_findings
 from reticent.report.attack_citations import ATTACK_CITATIONS
 from reticent.report.clinical_citations import clinical_citations
 from reticent.report.detection_citations import DETECTION_CITATIONS
+from reticent.report.surface_citations import surface_citations
 
 _TOOL = f"""\
 @software{{reticent,
@@ -254,13 +255,14 @@ def _entries(run: RunFolder) -> Iterator[str]:
         if run.statement().sampling_rate is None and not study.privacy.private_activations:  # a campaign's groups
             yield _ACTIVE_LEARNING
     yield from _of_training(study)
-    name = study.model.name
-    if name in ("default", "smoothnet", "resnet9", "complex", "unet-encoder"):
-        yield _GROUP_NORM
+    name, dimensions = study.model.name, len(run.state().image_size)
     detects = run.state().task == "detection"
-    if (name in ("default", "resnet9") and not detects) or study.model.scale_norm:
+    own_default = name == "default" and (detects or dimensions == 1)
+    if name in ("default", "smoothnet", "resnet9", "complex", "unet-encoder") and dimensions > 1:
+        yield _GROUP_NORM
+    if (name in ("default", "resnet9") and not own_default) or study.model.scale_norm:
         yield _SCALE_NORM
-    if name in ("default", "smoothnet") and not detects:
+    if name in ("default", "smoothnet") and not own_default:
         yield _SMOOTH_NET
     if detects:
         yield from DETECTION_CITATIONS
@@ -268,6 +270,7 @@ def _entries(run: RunFolder) -> Iterator[str]:
         yield _COMPLEX
     if name == "slices":
         yield _SLICES
+    yield from surface_citations(study, run.state().task, dimensions)
     yield from clinical_citations(study)
     attacks = dict.fromkeys(finding.attack for finding in read_findings(run))
     yield from dict.fromkeys(entry for attack in attacks for entry in ATTACK_CITATIONS.get(attack, ()))

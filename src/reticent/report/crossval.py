@@ -41,7 +41,7 @@ def save_crossval_figure(record: Crossval, path: Path) -> None:
         panel.axvline(0.5, color="black", linewidth=0.6, linestyle=":")
         panel.set_yticks(range(len(record.rows), 0, -1), [_name(row) for row in record.rows])
         panel.set_ylim(0.4, len(record.rows) + 0.6)
-        panel.set_xlabel(f"AUROC ({record.positives} of {record.subjects} are {record.outcome})")
+        panel.set_xlabel(f"AUROC of class {record.outcome} ({record.positives} of {record.subjects})")
         panel.spines[["top", "right"]].set_visible(False)
         kind = path.suffix.removeprefix(".")
         metadata = {"Date": None} if kind == "svg" else {}

@@ -26,6 +26,7 @@ from reticent.records import (
     write_text,
 )
 from reticent.report import wording
+from reticent.report.agreement_figure import agreement_figure
 from reticent.report.box_figure import box_figure
 from reticent.report.citations import cite
 from reticent.report.figures import calibration_figure, precision_recall_figure, roc_figure, tradeoff_figure
@@ -125,6 +126,11 @@ def _figures(split: SplitMetrics, twin: SplitMetrics | None) -> Iterator[tuple[s
     for name, title, draw in _CURVES:
         if split.curves.get(name):
             yield title, Markup(draw(split.curves[name], twin.curves.get(name) if twin else None))
+    for name, pairs in split.curves.items():
+        if name.startswith("agreement "):
+            target = name.removeprefix("agreement ")
+            drawn = agreement_figure(pairs, twin.curves.get(name) if twin else None, target)
+            yield f"Agreement on {target}, with bias and limits", Markup(drawn)
 
 
 def _tradeoff(statement: PrivacyStatement) -> Markup | None:

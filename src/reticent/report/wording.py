@@ -24,6 +24,14 @@ METRIC_NAMES = {
     "dice": "Dice",
     "hd95": "Hausdorff distance, 95 %",
 }
+OF_TARGETS = {
+    "r2": "R²",
+    "mae": "Mean absolute error",
+    "bias": "Bias",
+    "lower_limit": "Lower limit of agreement",
+    "upper_limit": "Upper limit of agreement",
+}
+"""Of numbers that are predicted: by themselves, or behind the name of a target."""
 ATTACK_RATES = (0.001, 0.01, 0.1)
 """False-alarm rates at which the report says what the best attack finds."""
 
@@ -111,11 +119,14 @@ def attack_rates(statement: PrivacyStatement) -> tuple[AttackRate, ...]:
 
 def metric_name(name: str) -> str:
     """The name as a reader knows it; unknown ones are spelt out."""
+    target, _, own = name.rpartition(" ")
+    if own in OF_TARGETS:
+        return f"{target}: {OF_TARGETS[own]}" if target else OF_TARGETS[own]
     return METRIC_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
 def measured(value: Measured | None, name: str) -> str:
-    """The value alone; distances with one decimal, the rest, which lies in [0, 2], with three."""
+    """The value alone; distances with one decimal, errors in physical units with four digits, the rest with three."""
     if value is None or value.value is None:
         return "not shown"
     return _decimals(value.value, name)
@@ -160,4 +171,7 @@ def counted(count: int, unit: Literal["patient", "record"]) -> str:
 
 
 def _decimals(value: float, name: str) -> str:
+    own = name.rpartition(" ")[2]
+    if own in OF_TARGETS and own != "r2":
+        return f"{value:.4g}"
     return f"{value:.{1 if name == 'hd95' else 3}f}"

@@ -103,6 +103,8 @@ def public_gradients(
     )
     task = make_task(cohort, study.training)
     usable = [entry for entry in cohort.entries if task.labelled(entry)]
+    if not usable:
+        raise InputError(f"{cohort.uri}: no record has a label or target by itself, which gradients need; name another")
     some = replace(cohort, entries=usable[:: max(1, len(usable) // records)][:records])
     model, data = check_study(study, some), PreparedCohort(some, study, b"no split is drawn")
     with TemporaryDirectory() as folder:

@@ -10,9 +10,14 @@ from torch import Tensor, nn
 CHUNK = 32
 
 
+def network_inputs(inputs: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """What a network is called with: a single input as a tensor, several as a dictionary."""
+    return next(iter(inputs.values())) if len(inputs) == 1 else dict(inputs)
+
+
 def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The model's logits; a single input is passed as a tensor, several as a dictionary."""
-    output = model(next(iter(inputs.values())) if len(inputs) == 1 else dict(inputs))
+    """The model's logits."""
+    output = model(network_inputs(inputs))
     return output[0] if isinstance(output, tuple) else output
 
 

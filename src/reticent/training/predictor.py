@@ -15,7 +15,7 @@ from reticent.models import SliceClassifier
 from reticent.records import Detections, RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
 from reticent.training.network import new_model
-from reticent.training.prediction import predict
+from reticent.training.prediction import network_inputs, predict
 from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.slice_explanations import slice_explanation
 from reticent.training.study_cohort import surface_options
@@ -86,7 +86,7 @@ class Predictor:
         if not isinstance(self._model, PosteriorMean) or self.task.kind == "multi-label":
             return named
         with torch.no_grad():
-            entropy, information = uncertainty(self._model.probabilities(next(iter(prepared.values()))))
+            entropy, information = uncertainty(self._model.probabilities(network_inputs(prepared)))
         return named | {"entropy": float(entropy), "mutual_information": float(information)}
 
     def class_probabilities(self, records: Sequence[Record]) -> np.ndarray:

@@ -31,7 +31,7 @@ def make_statement(
         steps=1 if privacy.private_activations else privacy.steps,  # of the mechanism: features are released once
         max_norm=privacy.max_norm if private else None,
         max_records_per_subject=privacy.max_records_per_subject,
-        not_covered=_not_covered(plan, subjects, assumed),
+        not_covered=_not_covered(plan, state, subjects, assumed),
         random_source=source.description,
         public_weights=state.public_weights,
         software={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -49,7 +49,7 @@ def weak_delta(study: Study, subjects: int) -> str | None:
     )
 
 
-def _not_covered(plan: Plan, subjects: int, assumed: str | None) -> tuple[str, ...]:
+def _not_covered(plan: Plan, state: RunState, subjects: int, assumed: str | None) -> tuple[str, ...]:
     study = plan.study
     if plan.noise_multiplier is None:
         return ("everything: the run was not private",)
@@ -75,9 +75,7 @@ def _not_covered(plan: Plan, subjects: int, assumed: str | None) -> tuple[str, .
             f"the number of training {unit}s, which scales the updates and is treated as public "
             "(declare --batch-size to avoid this)"
         )
-    if study.cohort.image_size is None:
-        gaps.append("the image size, chosen from the files' headers (declare --image-size to avoid this)")
-    gaps.append("the names and number of classes, and the images' channels and dimensions, which are treated as public")
+    gaps += _treated_as_public(study, state)
     if study.training.twin:
         gaps.append(
             "the non-private twin: it was trained on the same patients without noise; its metrics stay in private/ and "
@@ -98,3 +96,19 @@ def _not_covered(plan: Plan, subjects: int, assumed: str | None) -> tuple[str, .
     if study.model.init_from is not None:
         gaps.append("the data behind the first weights, declared public by the user")
     return tuple(gaps)
+
+
+def _treated_as_public(study: Study, state: RunState) -> list[str]:
+    """What the shape of the records and the user's declarations tell."""
+    surfaces, gaps = len(state.image_size) == 1, list[str]()
+    declared = study.cohort.image_size or study.cohort.patch_size
+    if declared is None and not surfaces:
+        gaps.append("the image size, chosen from the files' headers (declare --image-size to avoid this)")
+    named = "targets with their declared ranges" if state.task == "regression" else "classes"
+    shapes = "" if surfaces else ", and the images' channels and dimensions"
+    gaps.append(f"the names and number of {named}{shapes}, which are treated as public")
+    if study.cohort.markers:
+        gaps.append("the names, categories, scales and limits of markers, which are declared as public constants")
+    if study.cohort.reference is not None:
+        gaps.append("the reference surface, declared public by the user")
+    return gaps

@@ -153,7 +153,7 @@ def solve_ridge(gram: Tensor, cross: Tensor, penalty: float, noise: float) -> So
     variances = (diagonal - first**2 / first[0].clamp(min=1e-30)).clamp(min=0)
     variances[0] = 0
     ridge = penalty * variances + _CAUTION * noise * math.sqrt(2 * len(gram))
-    ridge[1:] = ridge[1:].clamp(min=1e-9 * float(diagonal[1:].mean()) + 1e-30)  # inputs that never vary
+    ridge[1:] = ridge[1:].clamp(min=1e-5 * float(diagonal[1:].mean()) + 1e-30)  # inputs that never vary
     solved = torch.linalg.solve(positive + torch.diag(ridge), cross).T
     return Solution(solved[:, 1:] * _scale(len(gram) - 1), solved[:, 0] * _CONSTANT)
 

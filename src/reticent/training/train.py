@@ -111,8 +111,10 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
 
 
 def _require_linear_head(study: Study, cohort: Cohort) -> None:
-    if study.privacy.label_epsilon and cohort.task == "multi-label":
-        raise InputError("--label-epsilon randomises one class of a patient; with several labels leave it out")
+    if study.privacy.label_epsilon and cohort.task in ("multi-label", "regression"):
+        raise InputError(
+            "--label-epsilon randomises one class of a patient; with several labels, or numbers, leave it out"
+        )
     if (output := make_task(cohort).output) != "vector":
         raise InputError(
             f"--private-activations trains a linear head on features of whole images, which gives no {output}"

@@ -39,7 +39,7 @@ def test_closest_points_turn_a_hippocampus_back_and_do_not_scale(shared):
     reference = mask_to_mesh(np.asarray(nibabel.load(path).dataobj), (1, 1, 1))
     turn = Rotation.from_euler("xyz", [8, -9, 9], degrees=True)
     assert np.degrees(turn.magnitude()) == pytest.approx(15, abs=0.6)
-    turned = reference.with_vertices(turn.apply(reference.vertices) + [30, -20, 10])
+    turned = reference.with_vertices(turn.apply(reference.vertices) + np.array([30, -20, 10]))
     back, _ = kabsch(register_rigid(turned, reference).vertices, reference.vertices)
     assert np.degrees(Rotation.from_matrix(back).magnitude()) < 0.5
     larger = turned.with_vertices(1.05 * turned.vertices)

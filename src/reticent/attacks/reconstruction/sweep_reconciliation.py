@@ -34,7 +34,7 @@ def reconcile_sweep(
     """Reconcile a sweep's finished runs, which may differ in their noise or target alone.
 
     Args:
-        metric: of the performance; None: `headline`.
+        metric: of the performance; None: the task's own (`HEADLINES`).
         more: noise multipliers beside those of the runs, attacked but without a performance.
 
     Raises:
@@ -47,7 +47,7 @@ def reconcile_sweep(
     first, privacy = runs[0], studies[0].privacy
     if privacy.private_activations or privacy.groups > 1:
         raise InputError(f"{sweep}: reconciled are runs of DP-SGD with independent noise, and those without privacy")
-    name = metric or headline(name for found in first.metrics().splits for name in found.metrics)
+    name = metric or _headline(first)
     values: dict[float | None, list[float]] = defaultdict(list)
     for run in runs:
         sigma = run.state().noise_multiplier
@@ -79,6 +79,11 @@ def _runs(sweep: Path) -> list[RunFolder]:
     if unfinished := [run.path.name for run in runs if run.state().status != "finished"]:
         raise InputError(f"{sweep}: {unfinished[0]} is not finished; call `reticent sweep` again")
     return runs
+
+
+def _headline(run: RunFolder) -> str:
+    there = [name for split in run.metrics().splits for name in split.metrics]
+    return headline(there)
 
 
 def _without_noise(study: Study) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,6 @@ from reticent.data.surfaces.mesh import Mesh, mesh_volume
 from reticent.errors import InputError
 
 _BODY_LEVELS = tuple(np.linspace(0.46, 0.80, 18).tolist())
-_MEASURES = {"perimeter", "width", "depth", "area"}
 _SHIFT = 1e-7
 """Cuts are moved off the vertices by this share of the extent: a cut through a vertex has no clean loop."""
 
@@ -55,7 +54,7 @@ def parse_profile(text: str) -> Profile:
             np.linspace(float(low), float(high), int(cuts)).tolist(),
             tuple((measured or "area").split("+")),
         )
-        if not 0 <= float(low) <= float(high) <= 1 or not levels or not set(measures) <= _MEASURES:
+        if not 0 <= float(low) <= float(high) <= 1 or not levels or not set(measures) <= set(_MEASURES):
             raise ValueError
     except ValueError:
         raise InputError(
@@ -86,9 +85,9 @@ def _cut(mesh: Mesh, axis: int, at: float, measures: Sequence[str]) -> list[floa
     pairs = codes.reshape(-1, 2)
     graph = coo_matrix((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (len(nodes), len(nodes)))
     part = connected_components(graph, directed=False)[1][pairs[:, 0]]
-    found = [_measured(starts[part == k], ends[part == k]) for k in range(part.max() + 1)]
-    widest = max(found, key=lambda values: values["perimeter"])
-    return [widest[measure] for measure in measures]
+    loops = [(starts[part == k], ends[part == k]) for k in range(part.max() + 1)]
+    widest = loops[0] if len(loops) == 1 else max(loops, key=lambda loop: _MEASURES["perimeter"](*loop))
+    return [_MEASURES[measure](*widest) for measure in measures]
 
 
 def _segments(mesh: Mesh, axis: int, at: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,7 +96,8 @@ def _segments(mesh: Mesh, axis: int, at: float) -> tuple[np.ndarray, np.ndarray,
     A cut enters a face where the edge goes up and leaves where it goes down, so that all loops turn the same way.
     """
     above = mesh.vertices[:, axis] > at
-    corners = mesh.faces[np.ptp(above[mesh.faces].astype(np.int8), axis=1) > 0]
+    first, second, third = (above[corner] for corner in mesh.faces.T)
+    corners = mesh.faces[(first != second) | (second != third)]
     others = [k for k in range(3) if k != axis]
     points, edges = [], []
     for goes_up in (True, False):
@@ -112,12 +112,21 @@ def _segments(mesh: Mesh, axis: int, at: float) -> tuple[np.ndarray, np.ndarray,
     return points[0], points[1], np.stack(edges, axis=1)
 
 
-def _measured(starts: np.ndarray, ends: np.ndarray) -> dict[str, float]:
-    points = np.concatenate([starts, ends])
-    width, depth = np.ptp(points, axis=0)
+def _perimeter(starts: np.ndarray, ends: np.ndarray) -> float:
     try:
-        perimeter = float(ConvexHull(points).area)  # of a plane hull, Qhull's "area" is its perimeter
+        return float(ConvexHull(starts).area)  # of a plane hull, Qhull's "area" is its perimeter
     except QhullError:  # all points on a line
-        perimeter = 2 * float(np.hypot(width, depth))
-    turned = starts[:, 0] * ends[:, 1] - starts[:, 1] * ends[:, 0]
-    return {"perimeter": perimeter, "width": float(width), "depth": float(depth), "area": abs(turned.sum()) / 2}
+        return 2 * float(np.hypot(*np.ptp(starts, axis=0)))
+
+
+def _area(starts: np.ndarray, ends: np.ndarray) -> float:
+    return abs(float((starts[:, 0] * ends[:, 1] - starts[:, 1] * ends[:, 0]).sum())) / 2
+
+
+_MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "perimeter": _perimeter,
+    "width": lambda starts, ends: float(np.ptp(starts[:, 0])),
+    "depth": lambda starts, ends: float(np.ptp(starts[:, 1])),
+    "area": _area,
+}
+"""By name, of the start and end points of a closed loop's segments."""

@@ -36,9 +36,10 @@ class Mesh:
 def mesh_volume(mesh: Mesh) -> float:
     r"""Signed volume, :math:`V = \frac16 \sum_f v_0 \cdot (v_1 \times v_2)` (divergence theorem).
 
-    Positive where faces are counter-clockwise seen from outside. Of a closed surface it does not depend on the origin.
+    Positive where faces are counter-clockwise seen from outside. Of a closed surface it does not depend on the origin,
+    which is put into the middle of the vertices, so that far from it no digits are lost.
     """
-    corners = _corners(mesh)
+    corners = _corners(mesh) - mesh.vertices.mean(0)
     return float(np.einsum("fi,fi->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)
 
 

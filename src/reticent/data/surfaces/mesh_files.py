@@ -46,19 +46,12 @@ def read_surface(path: Path) -> Mesh:
 
 
 def write_ply(path: Path, mesh: Mesh, values: dict[str, np.ndarray]) -> None:
-    """Write a mesh with named float32 values (V,) of its vertices as PLY, as viewers of meshes colour them.
-
-    Raises InputError if it cannot be saved.
-    """
+    """Write a mesh with named float32 values (V,) of its vertices as PLY, as viewers of meshes colour them."""
     from trimesh.exchange.ply import export_ply
 
     made = mesh.to_trimesh()
     made.vertex_attributes.update({name: np.asarray(value, np.float32) for name, value in values.items()})
-    try:
-        path.write_bytes(export_ply(made, vertex_normal=False))
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise InputError(f"{path}: could not be saved ({error.strerror}); make room or choose another --out") from error
+    path.write_bytes(export_ply(made, vertex_normal=False))
 
 
 def _read_by_trimesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
