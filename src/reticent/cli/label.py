@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reticent.cli.console import console, progress
-from reticent.cli.train import finish
 from reticent.cli.train_options import given_flags, study_values
+from reticent.cli.train_result import finish
 from reticent.errors import InputError
 from reticent.launch import launched_together
 

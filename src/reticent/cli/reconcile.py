@@ -13,7 +13,7 @@ from reticent.cli.console import console, progress
 def command(
     sweep: Annotated[Path, typer.Argument(help="Folder of `reticent sweep --over privacy.noise_multiplier=…`.")],
     metric: Annotated[
-        str | None, typer.Option(help="Of the performance (auroc; dice of masks, ap50 of boxes).")
+        str | None, typer.Option(help="Of the performance (auroc; dice of masks, ap50 of boxes, r2 of numbers).")
     ] = None,
     split: Annotated[str, typer.Option(help="Held-out patients of the performance: val or test.")] = "test",
     patients: Annotated[int, typer.Option(min=1, help="Training patients that are attacked.")] = 64,

@@ -7,6 +7,7 @@ from reticent.records.files import csv_text, read_json, whole_folder, write_file
 from reticent.records.findings import GAP_LEVEL, Finding, Interval, append_finding, read_findings
 from reticent.records.journal import Journal
 from reticent.records.metrics import HEADLINES, SMALLEST_GROUP, GroupMetrics, Measured, Metrics, SplitMetrics, headline
+from reticent.records.options import CohortOptions, ModelOptions, PrivacyOptions, TrainingOptions
 from reticent.records.overriding import put_over
 from reticent.records.part_options import FoldOptions
 from reticent.records.reconciliation import LARGE_EPSILON, Budget, Performance, Reconciliation, budget_name
@@ -14,15 +15,7 @@ from reticent.records.ridge_options import RIDGE
 from reticent.records.run_folder import RunFolder, RunState, default_run_path, new_run_id, now, read_record
 from reticent.records.slice_explanation import SliceExplanation
 from reticent.records.statement import Number, PrivacyStatement, privacy_numbers, round_up
-from reticent.records.study import (
-    CohortOptions,
-    ModelOptions,
-    PrivacyOptions,
-    Study,
-    TrainingOptions,
-    make_study,
-    read_study,
-)
+from reticent.records.study import Study, make_study, read_study
 from reticent.records.sweep import Configuration, Sweep, make_sweep
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from reticent.records.study import ModelOptions, PrivacyOptions, TrainingOptions
+    from reticent.records.options import ModelOptions, PrivacyOptions, TrainingOptions
 
 RIDGE: Final = "ridge"
 """The name of the model that is solved from second moments, which are released once."""

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reticent.errors import InputError
+from reticent.records.options import Count
 from reticent.records.overriding import put_over
-from reticent.records.study import Count, Study, make_study
+from reticent.records.study import Study, make_study
 
 Grid = dict[str, list[Any]]
 
