@@ -230,7 +230,7 @@ def test_a_network_on_hippocampi_is_better_than_their_volume(hippocampi):
     train, test = order[60:], order[:60]
     targets = torch.tensor(rows[:, 2:], dtype=torch.float32)
     torch.manual_seed(0)
-    scores = learned(MeshSage(1, 12, 2), torch.from_numpy(np.stack(surfaces)), targets, train, test, 40)
+    scores = learned(MeshSage(1, 12, 2), torch.from_numpy(np.stack(surfaces)), targets, train, test, 80)
     for k in range(2):
         volume = LinearRegression().fit(rows[train, :1], rows[train, 2 + k]).predict(rows[test, :1])
         assert scores[k] > r2_score(rows[test, 2 + k], volume)
