@@ -4,9 +4,9 @@
 
 Held-out R2 of every target. Bodies: 400 to train, 100 to test, as split in the set; the targets were made from the tape
 measures with noise, so that there is a ceiling. Hippocampus: the whole surface is seen, the two parts of its volume are
-asked for; 60 of 260 are held out, others in each of three repeats. Networks see bodies 24 and hippocampi 80 times. Private: epsilon 8 (ridge also 1) at delta 1e-4.
-Everything but the linear baselines is trained by the product; results are kept as they come, and what is there is not
-made again. About 25 CPU-minutes.
+asked for; 60 of 260 are held out, others in each of three repeats. Networks without privacy see bodies 24 and
+hippocampi 80 times. Private: epsilon 8 (ridge also 1) at delta 1e-4. Everything but the linear baselines is trained by
+the product; results are kept as they come, and what is there is not made again. About 20 CPU-minutes.
 """
 
 from __future__ import annotations
@@ -141,7 +141,10 @@ def baseline_of_hippocampus(options: dict[str, Any], repeat: int) -> dict[str, f
 def jobs(data: Path) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Every result by its name "set / method / repeat", and how it is made."""
     sets = {
-        "bodies": (bodies(data), (400, 24), {"length": 0.5}, {"profile": "body", "reference": "ellipsoid:0.18x0.11x0.85"}),
+        "bodies": (
+            bodies(data), (400, 24), {"length": 0.5},
+            {"profile": "body", "reference": "ellipsoid:0.18x0.11x0.85"},
+        ),
         "hippocampus": (
             hippocampus(data), (200, 80), {"length": 15.0, "faces": 1000},
             {"profile": "y:0.025-0.975/20", "reference": "ellipsoid:10x20x10"},
