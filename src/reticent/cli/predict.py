@@ -87,11 +87,7 @@ def command(
         raise InputError("--sr reports probabilities of classes; this run predicts numbers: leave it out")
     if out is not None and out.suffix not in (".csv", ".json"):
         raise InputError(f"{out}: name a .csv or .json file")
-    if out is not None and out.exists():
-        raise InputError(f"{out}: exists already; choose another --out")
-    for option, path in (("--out", out), ("--explain", explain), ("--sr", sr)):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"{path}: no folder {path.parent}; make it, or choose another {option}")
+    require_new(out, explain, sr)
     rows = []
     with (
         nullcontext() if explain is None else whole_folder(explain, "--explain") as aside,
@@ -110,6 +106,15 @@ def command(
     _write_rows(rows, out)
     if out is not None:
         console.print(f"{len(rows)} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def require_new(out: Path | None, explain: Path | None, sr: Path | None = None) -> None:
+    """Raise InputError for a file that exists, and for what has no folder to lie in, before anything is read."""
+    if out is not None and out.exists():
+        raise InputError(f"{out}: exists already; choose another --out")
+    for option, path in (("--out", out), ("--explain", explain), ("--sr", sr)):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{path}: no folder {path.parent}; make it, or choose another {option}")
 
 
 class Found(NamedTuple):

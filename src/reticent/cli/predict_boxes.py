@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reticent.cli.console import console, print_json
-from reticent.cli.predict import records, stem
+from reticent.cli.predict import records, require_new, stem
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def write_boxes(
     from reticent.report import save_box_figure
     from reticent.training.evaluation import COUNTED_FROM
 
-    _check(out, pictures)
+    if out is not None and out.suffix != ".json":
+        raise InputError(f"{out}: boxes are written as COCO JSON; name a .json file")
+    require_new(out, pictures)
     names = predictor.task.classes
     numbers = _numbers(addresses, names)
     rows: list[dict[str, Any]] = []
@@ -54,16 +56,6 @@ def write_boxes(
         return
     write_json(out, rows, mode=0o600)
     console.print(f"{len(rows)} boxes in {count} images -> {out}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _check(out: Path | None, pictures: Path | None) -> None:
-    if out is not None and out.suffix != ".json":
-        raise InputError(f"{out}: boxes are written as COCO JSON; name a .json file")
-    if out is not None and out.exists():
-        raise InputError(f"{out}: exists already; choose another --out")
-    for option, path in (("--out", out), ("--explain", pictures)):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"{path}: no folder {path.parent}; make it, or choose another {option}")
 
 
 def _numbers(addresses: Sequence[str], names: Sequence[str]) -> dict[str, int]:

@@ -115,20 +115,14 @@ def manifest_images(uri: str, columns: Mapping[str, str]) -> list[tuple[str, Pat
 
     Raises InputError for an unreadable manifest, no file column and missing files.
     """
-    path = Path(uri)
-    table = read_table(path)
-    present = [str(name) for name in table.columns]
-    named = {role: column for role, column in columns.items() if column in present}
+    path, table, present, named = _listed(uri, columns)
     files = texts(table, find_file_column(path, present, named))
     return [(file, find_image(path, row, file)) for row, file in enumerate(files, start=2) if file is not None]
 
 
 def manifest_rows(uri: str, columns: Mapping[str, str]) -> tuple[list[dict[str, str]], str]:
     """The cells of each image of `manifest_images` as they are written, without a mask's, and the file column."""
-    path = Path(uri)
-    table = read_table(path)
-    present = [str(name) for name in table.columns]
-    named = {role: column for role, column in columns.items() if column in present}
+    path, table, present, named = _listed(uri, columns)
     file = find_file_column(path, present, named)
     kept = [name for name in present if name != find_column(path, present, named, "mask")]
     cells = {name: texts(table, name) for name in kept}
@@ -141,13 +135,18 @@ def manifest_markers(uri: str, columns: Mapping[str, str], markers: Sequence[Mar
 
     Raises InputError with the row for a cell that does not fit its declaration, or without such a column.
     """
-    path = Path(uri)
-    table = read_table(path)
-    present = [str(name) for name in table.columns]
-    named = {role: column for role, column in columns.items() if column in present}
+    path, table, present, named = _listed(uri, columns)
     files = texts(table, find_file_column(path, present, named))
     rows = zip(files, *read_markers(path, table, markers), strict=True)
     return [{"markers": values, "missing": missing} for file, values, missing in rows if file is not None]
+
+
+def _listed(uri: str, columns: Mapping[str, str]) -> "tuple[Path, pandas.DataFrame, list[str], dict[str, str]]":
+    """A manifest to predict on, its columns, and those of them that the training named, by role."""
+    path = Path(uri)
+    table = read_table(path)
+    present = [str(name) for name in table.columns]
+    return path, table, present, {role: column for role, column in columns.items() if column in present}
 
 
 def read_table(path: Path) -> "pandas.DataFrame":

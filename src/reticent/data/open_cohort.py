@@ -54,12 +54,11 @@ def open_cohort(
     `uri` is a folder of class folders, an MSD or nnU-Net folder, a folder of DICOM files (`dicom:FOLDER?rule=value`), a
     manifest (.csv, .parquet), a MedMNIST `.npz`, `medmnist:NAME`, `phantom:chest`, an archive of meshes (`.npz`) or
     `surfaces:ADDRESS`, the masks of another cohort as surfaces; or of boxes a VOC folder, a COCO file or an Oktoberfest
-    folder (`boxes:PATH?rule=value`). `columns` maps roles (file,
-    subject, label, mask, split) and attributes to a manifest's columns; `labels` names its label columns, several for a
-    multi-label task, `markers` columns beside the images (`reticent.data.markers`); `targets` the numbers of a
-    regression, each with its declared range in its unit (None: not told, which is for inspection and prediction).
-    `surfaces` says how meshes are prepared. `download` allows fetching a
-    MedMNIST set.
+    folder (`boxes:PATH?rule=value`). `columns` maps roles (file, subject, label, mask, split) and attributes to a
+    manifest's columns; `labels` names its label columns, several for a multi-label task, `markers` columns beside the
+    images (`reticent.data.markers`); `targets` the numbers of a regression, each with its declared range in its unit
+    (None: not told, which is for inspection and prediction). `surfaces` says how meshes are prepared. `download` allows
+    fetching a MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.

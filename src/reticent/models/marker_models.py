@@ -78,9 +78,10 @@ class FusionClassifier(nn.Module):
         if fusion == "concat":
             self.markers: nn.Module = nn.Sequential(nn.Linear(width, _HIDDEN), nn.SELU())
         else:
-            self.markers = nn.Linear(width, out_channels if fusion == "late" else 2 * features, bias=False)
-        if fusion == "film":
-            nn.init.zeros_(self.markers.weight)  # type: ignore[arg-type]  # a Linear has one
+            linear = nn.Linear(width, out_channels if fusion == "late" else 2 * features, bias=False)
+            if fusion == "film":
+                nn.init.zeros_(linear.weight)
+            self.markers = linear
         self.head = nn.Linear(features + _HIDDEN * (fusion == "concat"), out_channels)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from reticent.errors import InputError
-from reticent.models.surface_graph import Features, Readout, SurfaceGraph, read_surface_graph, require_surface
+from reticent.models.surface_graph import (
+    Features,
+    Readout,
+    SurfaceGraph,
+    check_option,
+    read_surface_graph,
+    vertex_widths,
+)
 
 NodeNorm = Literal["layer", "graph", "none"]
 
@@ -88,17 +94,14 @@ class MeshSage(nn.Module):
         norm: NodeNorm = "layer",
     ) -> None:
         super().__init__()
-        require_surface(spatial_dims, in_channels, "mesh-sage")
-        check_option("features", features, ("xyz", "xyz+normals"))
-        check_option("readout", readout, ("max", "mean", "both"))
-        check_option("norm", norm, ("layer", "graph", "none"))
+        widths, read_out = vertex_widths("mesh-sage", spatial_dims, in_channels, features, conv_channels, readout)
+        check_option("norm", norm, get_args(NodeNorm))
         self.features, self.readout = features, readout
-        widths = [3 if features == "xyz" else 6, *conv_channels]
         self.layers = nn.ModuleList(SageLayer(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(
             GraphNorm(width) if norm == "graph" else _PerNode(width, norm == "layer") for width in widths[1:-1]
         )
-        self.head = mlp(widths[-1] * (2 if readout == "both" else 1), head, out_channels)
+        self.head = mlp(read_out, head, out_channels)
 
     def forward(self, packed: Tensor) -> Tensor:
         """Prepared surfaces (n, 12, P) to (n, out_channels)."""
@@ -115,9 +118,3 @@ def mlp(in_channels: int, hidden: Sequence[int], out_channels: int) -> nn.Sequen
     widths = [in_channels, *hidden, out_channels]
     layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
     return nn.Sequential(layers[0], *(part for layer in layers[1:] for part in (nn.ReLU(), layer)))
-
-
-def check_option(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise InputError for an unknown value."""
-    if value not in known:
-        raise InputError(f"{name}={value!r}: say one of {', '.join(known)}")

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from reticent.models.mesh_sage import check_option, mlp
-from reticent.models.surface_graph import Features, Readout, read_surface_graph, require_surface
+from reticent.models.mesh_sage import mlp
+from reticent.models.surface_graph import Features, Readout, read_surface_graph, vertex_widths
 
 
 class PointNet(nn.Module):
@@ -32,15 +32,12 @@ class PointNet(nn.Module):
         features: Features = "xyz+normals",
     ) -> None:
         super().__init__()
-        require_surface(spatial_dims, in_channels, "pointnet")
-        check_option("features", features, ("xyz", "xyz+normals"))
-        check_option("readout", readout, ("max", "mean", "both"))
+        widths, read_out = vertex_widths("pointnet", spatial_dims, in_channels, features, channels, readout)
         self.features, self.readout = features, readout
-        widths = [3 if features == "xyz" else 6, *channels]
         self.points = nn.Sequential(
             *(part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU()))
         )
-        self.head = mlp(widths[-1] * (2 if readout == "both" else 1), head, out_channels)
+        self.head = mlp(read_out, head, out_channels)
 
     def forward(self, packed: Tensor) -> Tensor:
         """Prepared surfaces (n, 12, P) to (n, out_channels)."""

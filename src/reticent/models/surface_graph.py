@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -62,10 +63,26 @@ def read_surface_graph(packed: Tensor) -> SurfaceGraph:
     return SurfaceGraph(positions, normals, neighbours, offsets, is_vertex)
 
 
-def require_surface(spatial_dims: int, in_channels: int, name: str) -> None:
-    """Raise InputError unless the inputs are prepared surfaces."""
+def vertex_widths(
+    name: str, spatial_dims: int, in_channels: int, features: Features, hidden: Sequence[int], readout: Readout
+) -> tuple[list[int], int]:
+    """Channels of a vertex from its features on, and the number of values that the readout gives of a surface.
+
+    Raises:
+        InputError: the inputs are no prepared surfaces, or features or readout are unknown.
+    """
     if spatial_dims != 1 or in_channels != SURFACE_CHANNELS:
         raise InputError(f"model {name!r} reads surfaces, and these are not: give a cohort of meshes without --profile")
+    check_option("features", features, get_args(Features))
+    check_option("readout", readout, get_args(Readout))
+    widths = [3 if features == "xyz" else 6, *hidden]
+    return widths, widths[-1] * (2 if readout == "both" else 1)
+
+
+def check_option(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise InputError for an unknown value."""
+    if value not in known:
+        raise InputError(f"{name}={value!r}: say one of {', '.join(known)}")
 
 
 def _rows(info: Any, in_dims: Any, args: tuple[Any, ...]) -> list[Any]:

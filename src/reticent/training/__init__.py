@@ -40,7 +40,7 @@ from reticent.training.private_step import bounded_gradients, private_step, read
 from reticent.training.publishing import weak_delta
 from reticent.training.ranks import Ranks, join_ranks
 from reticent.training.sharding import local_model, outer_names
-from reticent.training.study_cohort import open_study_cohort
+from reticent.training.study_cohort import cohort_of, open_study_cohort
 from reticent.training.sweep import run_sweep, summary
 from reticent.training.tasks import (
     Classification,
@@ -87,6 +87,7 @@ __all__ = [
     "forward",
     "hanley_mcneil",
     "make_task",
+    "cohort_of",
     "open_study_cohort",
     "segment",
     "shrinkage_loss",

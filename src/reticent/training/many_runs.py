@@ -8,19 +8,17 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import joblib
 import torch
 
-from reticent.data import Cohort
 from reticent.errors import InputError
-from reticent.records import CohortOptions, RunFolder, Study, make_study, write_json
+from reticent.records import RunFolder, Study, make_study, write_json
 from reticent.training.crossval.fold_scores import write_fold_scores
 from reticent.training.plan import make_plan
-from reticent.training.study_cohort import open_study_cohort
+from reticent.training.study_cohort import cohort_of
 from reticent.training.train import resume_training, train
 
 
@@ -58,16 +56,6 @@ def run_jobs(planned: Sequence[Job], jobs: int, backend: str, progress: Callable
             progress(done, len(planned))
     if errors:
         raise InputError(f"{len(errors)} of {len(planned)} runs failed, the first with: {errors[0]}")
-
-
-def cohort_of(study: Study) -> Cohort:
-    """Opened once by each process."""
-    return _opened(study.cohort.model_copy(update={"fold": None}).model_dump_json())
-
-
-@lru_cache(maxsize=4)
-def _opened(options: str) -> Cohort:
-    return open_study_cohort(CohortOptions.model_validate_json(options))
 
 
 def _run(job: Job) -> tuple[str | None, set[str]]:

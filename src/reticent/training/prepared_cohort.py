@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from reticent.data import (
     FoldPlace,
     Patches,
     Preprocessing,
+    Record,
     Scale,
     assign_folds,
     assign_splits,
@@ -183,10 +183,11 @@ class PreparedCohort:
 
     def mask(self, record: int) -> np.ndarray | None:
         """The mask that was drawn on a record of a classification, on the grid of its pre-processed inputs."""
-        loaded, mask = self.cohort.load(record), self.cohort.mask(record)
+        entry, mask = self.cohort.entries[record], self.cohort.mask(record)
         if mask is None:
             return None
-        return self.preprocessing.apply(replace(loaded, targets={"mask": mask})).targets["mask"]
+        spacing = self.cohort.reader.spacing(entry.locator)
+        return self.preprocessing.apply(Record(entry.key, {}, {"mask": mask}, {}, spacing)).targets["mask"]
 
     @property
     def _decoded(self) -> DecodedCache:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from reticent.data import Cohort, SurfaceOptions, open_cohort, parse_profile
 from reticent.errors import InputError
-from reticent.records import CohortOptions
+from reticent.records import CohortOptions, Study
 
 
 def surface_options(options: CohortOptions) -> SurfaceOptions:
@@ -44,3 +45,17 @@ def open_study_cohort(
         known = ", ".join(sorted(present)) or "none"
         raise InputError(f"{options.uri}: --acquisition {absent[0]}: no such attribute; there are {known}")
     return cohort
+
+
+def cohort_of(study: Study) -> Cohort:
+    """The cohort of a study, opened once by each process: for many runs on the same patients.
+
+    Raises:
+        InputError: see `open_study_cohort`.
+    """
+    return _opened(study.cohort.model_copy(update={"fold": None}).model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _opened(options: str) -> Cohort:
+    return open_study_cohort(CohortOptions.model_validate_json(options))

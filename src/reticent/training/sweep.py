@@ -13,8 +13,9 @@ from scipy import stats
 
 from reticent.errors import InputError
 from reticent.records import RunFolder, Study, Sweep, write_file, write_json
-from reticent.training.many_runs import Job, cohort_of, run_jobs
+from reticent.training.many_runs import Job, run_jobs
 from reticent.training.plan import make_plan
+from reticent.training.study_cohort import cohort_of
 from reticent.training.train import check_study
 
 _CONFIDENCE = 0.95

@@ -9,7 +9,6 @@ import shutil
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,14 @@ from reticent.accounting import Unbounded
 from reticent.attacks.loaded_run import LoadedRun, fresh_seed
 from reticent.attacks.membership.signals import Signals, record_signals
 from reticent.attacks.options import AttackOptions
-from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
-from reticent.records import CohortOptions, RunFolder, make_study, read_json, write_file, write_json
+from reticent.records import RunFolder, make_study, read_json, write_file, write_json
 from reticent.training import (
     Plan,
     PreparedCohort,
+    cohort_of,
     make_task,
-    open_study_cohort,
     released_model,
     resume_training,
     train,
@@ -149,7 +147,7 @@ def _make(job: _Job, cache: Path) -> str | None:
     study = make_study(job.study)
     path, ledger = job.folder / f"{job.number:03d}", job.folder / "ledger.sqlite"
     try:
-        cohort = _opened(study.cohort.model_dump_json())
+        cohort = cohort_of(study)
         entries = [
             replace(entry, split="train" if is_in else "unlabelled")
             for entry, is_in in zip(cohort.entries, job.inside, strict=True)
@@ -178,10 +176,3 @@ def _save(path: Path, found: Signals) -> None:
 
 def _quiet(stage: str, done: int, total: int) -> None:
     """One bar counts models; their steps are not shown."""
-
-
-@lru_cache(maxsize=2)
-def _opened(options: str) -> Cohort:
-    """Opened once by each process."""
-    chosen = CohortOptions.model_validate_json(options)
-    return open_study_cohort(chosen)

@@ -9,9 +9,9 @@ from reticent.records import Study
 from reticent.training.crossval.fold_scores import Scored
 from reticent.training.crossval.plan import Folds, Outer, outer_study
 from reticent.training.crossval.summary import OutOfFold
-from reticent.training.many_runs import cohort_of
 from reticent.training.prepared_cohort import PreparedCohort
 from reticent.training.reference_models import NOT_FITTED, fit_and_score, reference_features
+from reticent.training.study_cohort import cohort_of
 
 
 def reference_scores(studies: Sequence[Study], folds: Folds, site: Ledger) -> tuple[OutOfFold, str | None]:

@@ -25,9 +25,10 @@ from reticent.training.crossval.references import reference_scores
 from reticent.training.crossval.selection import SELECTION_NOISE, Selection, select
 from reticent.training.crossval.summary import OutOfFold, summarise
 from reticent.training.crossval.total import total_spending
-from reticent.training.many_runs import Job, cohort_of, run_jobs
+from reticent.training.many_runs import Job, run_jobs
 from reticent.training.plan import make_plan
 from reticent.training.prepared_cohort import PreparedCohort
+from reticent.training.study_cohort import cohort_of
 from reticent.training.train import check_study
 
 Progress = Callable[[str, int, int], None]
