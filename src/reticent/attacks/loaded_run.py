@@ -121,12 +121,16 @@ class LoadedRun:
         return self.drawn_seed if options.seed is None else options.seed
 
     def repeated_study(self, **privacy: Any) -> Study:
-        """The study of a training like the run's: its noise in place of a target, no budget and no twin."""
+        """The study of a training like the run's: its noise in place of a target, no budget and no twin.
+
+        Who is trained on is the attack's to say, by the splits of its cohort: no fold of a cross-validation draws them.
+        """
         study, state = self.study, self.state
         target = {"noise_multiplier": state.noise_multiplier, "epsilon": None, "mu": None, "advantage": None}
         training = {"class_weights": state.class_weights or "none", "twin": False}
         return study.model_copy(
             update={
+                "cohort": study.cohort.model_copy(update={"fold": None}),
                 "privacy": study.privacy.model_copy(update={**target, "budget": None, **privacy}),
                 "training": study.training.model_copy(update=training),
             }
