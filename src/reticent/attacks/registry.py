@@ -14,7 +14,7 @@ from reticent.attacks.reconstruction.on_runs import identification, implants, in
 from reticent.attacks.reconstruction.on_runs.material import no_gradients, no_noisy_gradients
 from reticent.errors import InputError
 from reticent.records import RIDGE, Finding
-from reticent.training import Classification
+from reticent.training import Classification, GuidedClassification
 
 
 def _fits_all(run: LoadedRun) -> None:
@@ -66,6 +66,8 @@ def _one_of_a_campaign(run: LoadedRun) -> str | None:
 def _classifies(run: LoadedRun) -> str | None:
     if run.task.segments:
         return "the run segments: see segmentation-inversion"
+    if isinstance(run.task, GuidedClassification):
+        return "the run's gradients are of masks too, which this attack does not search for"
     return no_gradients(run) if isinstance(run.task, Classification) else "the run does not classify"
 
 

@@ -209,6 +209,13 @@ def command(
     foreground: Annotated[
         float | None, Option(help="Chance of a patch to be centred on the foreground (0.5).", rich_help_panel=_TRAINING)
     ] = None,
+    mask_weight: Annotated[
+        float | None,
+        Option(
+            help="Learn from masks (--column mask=NAME) beside --label, with this weight; labels may then be missing.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     ema_decay: Annotated[
         float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_TRAINING)
     ] = None,

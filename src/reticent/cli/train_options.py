@@ -41,7 +41,7 @@ _PLACES = {
         for name in (
             "optimiser", "learning_rate", "temperature", "prior_precision", "posterior_samples", "schedule", "augment",
             "views", "foreground", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin", "loss",
-            "shrinkage",
+            "shrinkage", "mask_weight",
         )
     },
 }  # fmt: skip

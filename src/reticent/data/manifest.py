@@ -278,7 +278,10 @@ def find_splits(path: Path, table: "pandas.DataFrame", column: str | None) -> li
 def read_labels(
     path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: list[bool]
 ) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[float, ...] | None]]:
-    """Task, classes and the label of each row; raises InputError with the row for one that does not fit."""
+    """Task, classes and the label of each row, None where it is unlabelled or has a mask alone.
+
+    Raises InputError with the row for a label that does not fit.
+    """
     if roles.targets:
         numbers = {name: texts(table, name) for name in roles.targets}
         return "regression", roles.targets, target_values(path, numbers, unlabelled)
@@ -288,7 +291,9 @@ def read_labels(
         values = {name: texts(table, name) for name in roles.labels}
         return "multi-label", roles.labels, multi_labels(path, values, unlabelled)
     name = roles.labels[0]
-    classes, labels = class_labels(path, name, texts(table, name), unlabelled)
+    given, masks = texts(table, name), [None] * len(table) if roles.mask is None else texts(table, roles.mask)
+    without = [own or (v is None and m is not None) for own, v, m in zip(unlabelled, given, masks, strict=True)]
+    classes, labels = class_labels(path, name, given, without)
     return ("binary" if len(classes) == 2 else "multi-class"), classes, labels
 
 

@@ -229,6 +229,8 @@ class TrainingOptions(Options):
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
     memory_mb: Count = 1024
     twin: bool = False
+    mask_weight: Positive | None = None
+    """Weight of the loss of masks beside that of labels; images with a mask and no label then train too."""
     loss: Literal["squared", "shrinkage"] = "squared"
     """Of a regression (`reticent.training.tasks.Regression`)."""
     shrinkage: tuple[Positive, Positive] | None = None

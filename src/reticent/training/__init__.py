@@ -45,6 +45,7 @@ from reticent.training.sweep import run_sweep, summary
 from reticent.training.tasks import (
     Classification,
     Detection,
+    GuidedClassification,
     ProbabilityTask,
     Regression,
     Segmentation,
@@ -78,6 +79,7 @@ __all__ = [
     "Step",
     "ProbabilityTask",
     "Classification",
+    "GuidedClassification",
     "Regression",
     "Segmentation",
     "Task",

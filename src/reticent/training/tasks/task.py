@@ -48,6 +48,14 @@ class Task(ABC):
         """Shape of what a network gives for one record."""
         return (len(self.classes),)
 
+    def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """What the loss reads of what a network gives."""
+        return (forward(model, inputs),)
+
+    def output_shapes(self, image_size: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Shapes of `outputs` for one record."""
+        return (self.output_shape(image_size),)
+
     def loss_fn(self, class_weights: Sequence[float] | None = None) -> LossFn:
         """`losses` of the records of a batch, shape (n,), times each record's `share` of its subject."""
         weights = None if class_weights is None else torch.tensor(class_weights)

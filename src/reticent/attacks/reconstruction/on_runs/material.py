@@ -83,9 +83,9 @@ def gather(run: LoadedRun, options: ReconstructionOptions) -> Material:
     if len(data.channels) > 1:
         raise InputError(f"{run.folder.path}: the network takes {len(data.channels)} inputs; images of one are rebuilt")
     rng = np.random.default_rng(seed)
-    images, targets = _read(run, _draw(rng, list(data.subjects("train").values()), options.patients))
+    images, targets = _read(run, _draw(rng, list(data.labelled("train").values()), options.patients))
     if options.public is None:
-        held_out = [own for split in ("val", "test", "public") for own in data.subjects(split).values()]
+        held_out = [own for split in ("val", "test", "public") for own in data.labelled(split).values()]
         if not held_out:
             raise InputError(
                 f"{run.folder.path}: no patients were held out, whose images the adversary might have; name others "
