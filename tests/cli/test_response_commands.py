@@ -354,3 +354,29 @@ def test_masks_guide_a_classifier_whose_labels_are_partly_missing(reticent, writ
     )
     assert audited.code == 0, audited.err
     assert {finding.attack for finding in read_findings(run)} == set(attacks)
+
+
+def test_images_without_labels_start_a_classifier(reticent, write_masks, site_ledger):
+    """The private encoder may start a private classifier: both are charged to their patients."""
+    manifest = write_masks()
+    base = ["train", manifest, "--noise-multiplier", "1", "--steps", "3", "--sampling-rate", "0.3", "--image-size", "32"]
+    first = reticent(*base, "--pretrain", "--out", "images")
+    assert first.code == 0, first.err
+    run = RunFolder(Path("images"))
+    assert set(run.metrics().splits[-1].metrics) == {"r2", "mse"}
+    assert "Mean squared error" in Path("images/report.html").read_text()
+    start = ["--init-from", "images/release/model.safetensors", "--init-origin", "the same images, without labels"]
+    second = reticent(*base, "--label", "label", "--model", "unet-encoder", *start, "--out", "run")
+    assert second.code == 0, second.err
+    assert "12 of the network's 14 tensors start from it" in second.err
+    with Ledger.open(site_ledger) as ledger:
+        assert len([entry for entry in ledger.entries() if entry.event == "settle"]) == 2
+    said = reticent("predict", "images", manifest)
+    assert (said.code, "predicts nothing; start others from it" in said.err) == (2, True)
+    audited = reticent("audit", "images", "--attack", "step", "--set", "step.canaries=20", "--seed", "1")
+    assert audited.code == 0, audited.err
+    for attack, reason in (("loss", "says nothing of a patient"), ("imprint", "images that are partly hidden")):
+        no_sense = reticent("audit", "images", "--attack", attack)
+        assert (no_sense.code, reason in no_sense.err) == (2, True), no_sense.err
+    both = reticent(*base, "--pretrain", "--label", "label", "--out", "both")
+    assert (both.code, "leave out --label" in both.err) == (2, True)

@@ -95,6 +95,14 @@ def command(
     label: Annotated[
         list[str] | None, Option(help="Label column; several for multi-label.", rich_help_panel=_COHORT)
     ] = None,
+    pretrain: Annotated[
+        bool | None,
+        Option(
+            "--pretrain",
+            help="Learn without labels, by restoring hidden parts of images; its encoder starts others (--init-from).",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         Option(

@@ -12,6 +12,7 @@ _PLACES = {
     "unit": ("cohort", "unit"),
     "column": ("cohort", "columns"),
     "label": ("cohort", "labels"),
+    "pretrain": ("cohort", "pretrain"),
     "marker": ("cohort", "markers"),
     "acquisition": ("cohort", "acquisition"),
     "target": ("cohort", "targets"),

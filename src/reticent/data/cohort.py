@@ -9,9 +9,9 @@ import numpy as np
 from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
-Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection", "regression"]
-DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection"})
-"""Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
+Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection", "regression", "restoration"]
+DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection", "restoration"})
+"""Tasks whose targets are decoded with the pixels, or are the pixels; those of others are the entries' labels."""
 
 SPLIT_ROLES: dict[str, Role] = {
     "train": "train", "val": "held-out", "test": "held-out", "public": "public", "unlabelled": "unlabelled",
@@ -102,10 +102,10 @@ class Reader(Protocol):
 class Cohort:
     """A set of records with their subjects, labels and given splits; pixels are read only by `load`.
 
-    `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, or the
-    targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go with them;
-    `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of spatial
-    dimensions, 2 or 3, of surfaces 1.
+    `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, what is
+    restored, or the targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go
+    with them; `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of
+    spatial dimensions, 2 or 3, of surfaces 1.
     `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
     `subject_remedy` says where subjects come from.
     """
@@ -188,6 +188,8 @@ class Cohort:
         self, entry: Entry, inputs: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
         spatial = next(iter(inputs.values())).shape[1:]
+        if self.task == "restoration":
+            return {}
         if self.task not in DECODED_TARGETS:
             label = {} if entry.label is None else {"label": self.labels([entry])[0]}
             if not self.guided or "mask" not in stored:

@@ -53,7 +53,7 @@ class Roles:
 def open_manifest(
     uri: str,
     columns: Mapping[str, str],
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     markers: Sequence[Marker],
     targets: Sequence[str],
     surfaces: SurfaceOptions,
@@ -62,9 +62,9 @@ def open_manifest(
 
     Columns are found by their usual names or by `columns` (role or attribute to column), `labels` and `targets` (of a
     regression); separators are commas, semicolons or tabs. Without a label column, a mask column makes the task
-    segmentation; without either, the only column of 0 and 1 is the label. Columns of `markers` become vectors beside
-    the images. The files are images or meshes. Raises InputError, with the row (the header is row 1), for missing
-    files, repeated files, unfit labels or markers, and unknown splits.
+    segmentation; without either, the only column of 0 and 1 is the label. With `labels` None none is looked for.
+    Columns of `markers` become vectors beside the images. The files are images or meshes. Raises InputError, with the
+    row (the header is row 1), for missing files, repeated files, unfit labels or markers, and unknown splits.
     """
     path = Path(uri)
     table = read_table(path)
@@ -190,32 +190,35 @@ def find_roles(
     path: Path,
     table: "pandas.DataFrame",
     columns: Mapping[str, str],
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     targets: Sequence[str] = (),
     *,
     files: bool = True,
 ) -> Roles:
     """The column of each role, as named or by its usual name; raises InputError if one is unclear.
 
-    Without `files` no column is the file's.
+    Without `files` no column is the file's; with labels None none is a label's or mask's.
     """
+    named_labels = tuple(labels or ())
     if labels and targets:
         raise InputError(f"{path}: --label is for classes, --target for numbers; say one of them")
     present = [str(name) for name in table.columns]
     for role in columns:
         if role not in _ALIASES and (meant := get_close_matches(role, _ALIASES, 1)):
             raise InputError(f"{path}: --column {role}=…: did you mean {meant[0]}?")
-    for named in (*columns.values(), *labels, *targets):
+    for named in (*columns.values(), *named_labels, *targets):
         if named not in present:
             raise InputError(f"{path}: no column {named!r}; the columns are {', '.join(present)}")
-    for label in labels:
-        if labels.count(label) > 1:
+    for label in named_labels:
+        if named_labels.count(label) > 1:
             raise InputError(f"{path}: --label {label} is named twice")
 
     file = find_file_column(path, present, columns) if files else ""
     find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
-    asked = tuple(labels) or ((columns["label"],) if "label" in columns and not targets else ())
+    if labels is None:
+        return Roles(file, subject, split, None, ())
+    asked = named_labels or ((columns["label"],) if "label" in columns and not targets else ())
     mask = find("mask")
     if not asked and mask is None and not targets:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
@@ -285,7 +288,9 @@ def read_labels(
     if roles.targets:
         numbers = {name: texts(table, name) for name in roles.targets}
         return "regression", roles.targets, target_values(path, numbers, unlabelled)
-    if roles.mask is not None and not roles.labels:
+    if roles.mask is None and not roles.labels:
+        return "restoration", ("intensity",), [None] * len(table)
+    if not roles.labels:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:
         values = {name: texts(table, name) for name in roles.labels}

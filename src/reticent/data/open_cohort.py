@@ -40,6 +40,7 @@ def open_cohort(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Sequence[str] | None = None,
+    pretrain: bool = False,
     markers: Mapping[str, str] | None = None,
     targets: Mapping[str, tuple[float, float] | None] | None = None,
     surfaces: SurfaceOptions | None = None,
@@ -62,12 +63,17 @@ def open_cohort(
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
+    With `pretrain` labels and masks are not looked at: the task is to restore hidden parts of the images, and records
+    of the split unlabelled are trained on as well.
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
     declared = parse_markers(markers or {})
     numbers, surfaces = tuple(targets or ()), surfaces or SurfaceOptions()
-    cohort = _read(uri, columns or {}, labels or (), declared, numbers, surfaces, download, strict, progress)
+    known = None if pretrain else labels or ()
+    cohort = _read(uri, columns or {}, known, declared, numbers, surfaces, download, strict, progress)
+    if pretrain:
+        cohort = _for_restoration(cohort)
     if cohort.task == "regression":
         cohort = _with_ranges(cohort, targets or {}, strict)
     check_splits(cohort, for_training=strict)
@@ -78,6 +84,15 @@ def open_cohort(
     if strict:
         check_classes(cohort)
     return cohort
+
+
+def _for_restoration(cohort: Cohort) -> Cohort:
+    """The cohort without its labels, all of whose records may train but those that are held out."""
+    entries = [
+        replace(entry, label=None, split="train" if entry.split == "unlabelled" else entry.split)
+        for entry in cohort.entries
+    ]
+    return replace(cohort, task="restoration", classes=("intensity",), entries=entries)
 
 
 def _with_ranges(cohort: Cohort, targets: Mapping[str, tuple[float, float] | None], strict: bool) -> Cohort:
@@ -111,7 +126,7 @@ def _with_ranges(cohort: Cohort, targets: Mapping[str, tuple[float, float] | Non
 def _read(
     uri: str,
     columns: Mapping[str, str],
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     markers: Sequence[Marker],
     targets: Sequence[str],
     surfaces: SurfaceOptions,
@@ -129,9 +144,9 @@ def _read(
     if markers:
         raise InputError(f"{uri}: --marker names columns of a manifest ({', '.join(MANIFEST_SUFFIXES)}); drop it")
     if is_dicom(uri):
-        return open_dicom(uri, columns, labels, targets, strict=strict, progress=progress)
+        return open_dicom(uri, columns, labels or (), targets, strict=strict and labels is not None, progress=progress)
     if is_bundle(uri):
-        return open_bundle(uri, columns, labels, targets, surfaces, strict=strict)
+        return open_bundle(uri, columns, labels or (), targets, surfaces, strict=strict)
     if targets:
         raise InputError(f"{uri}: targets are columns of a manifest, of a table of DICOM or of meshes; list them there")
     if columns or labels:

@@ -186,7 +186,7 @@ class PreparedCohort:
         With `patch_size` the patch in the middle of each record.
         """
         arrays = self._decoded.batch(records) if self._patches is None else self._patches.central(records)
-        return _tensors(*arrays, _shares(len(records), units))
+        return self._tensors(*arrays, _shares(len(records), units))
 
     def training_batch(self, records: Sequence[int], units: Sequence[int]) -> dict[str, Any]:
         """As `batch`; with `patch_size`, patches drawn at random, `views` of a record, one after another."""
@@ -194,7 +194,7 @@ class PreparedCohort:
             return self.batch(records, units)
         views, generator = self.study.training.views, np.random.default_rng(int(torch.randint(2**62, ())))
         shares = _shares(len(records), units).repeat_interleave(views)
-        return _tensors(*self._patches.drawn(records, views, generator), shares)
+        return self._tensors(*self._patches.drawn(records, views, generator), shares)
 
     def whole(self, record: int) -> dict[str, Tensor]:
         """The inputs of one record, pre-processed, with `patch_size` of its own size."""
@@ -208,6 +208,14 @@ class PreparedCohort:
         spacing = self.cohort.reader.spacing(entry.locator)
         return self.preprocessing.apply(Record(entry.key, {}, {"mask": mask}, {}, spacing)).targets["mask"]
 
+    def _tensors(
+        self, inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], share: Tensor
+    ) -> dict[str, Any]:
+        of_records = {name: torch.from_numpy(x) for name, x in targets.items()}
+        if self.task.draws_targets:
+            of_records = self.task.made_up_targets(len(share), self.image_size, torch.default_generator)
+        return {"inputs": {n: torch.from_numpy(x) for n, x in inputs.items()}, "targets": of_records, "share": share}
+
     @property
     def _decoded(self) -> DecodedCache:
         assert self._cache is not None, "decode() comes first"
@@ -217,20 +225,13 @@ class PreparedCohort:
     def _patches(self) -> Patches | None:
         if self.study.cohort.patch_size is None:
             return None
-        return Patches(self._decoded, self.image_size, self.study.training.foreground)
+        foreground = self.study.training.foreground if self.task.segments else 0.0
+        return Patches(self._decoded, self.image_size, foreground)
 
 
 def _shares(count: int, units: Sequence[int] | None) -> Tensor:
     unit = torch.arange(count) if units is None else torch.tensor(units, dtype=torch.long)
     return 1.0 / torch.bincount(unit, minlength=1)[unit]
-
-
-def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], share: Tensor) -> dict[str, Any]:
-    return {
-        "inputs": {name: torch.from_numpy(x) for name, x in inputs.items()},
-        "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
-        "share": share,
-    }
 
 
 def preprocessing_of(

@@ -108,7 +108,7 @@ def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _require_fitting_options(study: Study, cohort: Cohort) -> None:
-    if study.cohort.patch_size is not None and cohort.task != "segmentation":
+    if study.cohort.patch_size is not None and cohort.task not in ("segmentation", "restoration"):
         raise InputError(
             "--patch-size is for segmentation: a patch does not tell the class of an image; say --image-size"
         )
@@ -118,8 +118,14 @@ def _require_fitting_options(study: Study, cohort: Cohort) -> None:
         _require_ridge(cohort)
     if study.training.mask_weight is not None:
         _require_guided(study, cohort)
+    if cohort.task == "restoration" and (len(cohort.channels) > 1 or cohort.ndim == 1):
+        raise InputError(f"--pretrain is for one image or volume of a record, and {cohort.uri} has {_inputs(cohort)}")
     if study.training.loss != "squared" and cohort.task != "regression":
         raise InputError(f"--loss {study.training.loss} is for a regression (--target), and the task is {cohort.task}")
+
+
+def _inputs(cohort: Cohort) -> str:
+    return "surfaces" if cohort.ndim == 1 else f"the inputs {', '.join(cohort.channels)}"
 
 
 def _require_guided(study: Study, cohort: Cohort) -> None:

@@ -6,6 +6,7 @@ from reticent.training.tasks.classification import Classification
 from reticent.training.tasks.detection import Detection, annotated_objects, detections
 from reticent.training.tasks.guided_classification import GuidedClassification
 from reticent.training.tasks.regression import SHRINKAGE, Regression, shrinkage_loss
+from reticent.training.tasks.restoration import Restoration
 from reticent.training.tasks.segmentation import Segmentation, segment
 from reticent.training.tasks.task import ProbabilityTask, Task
 
@@ -15,6 +16,7 @@ __all__ = [
     "GuidedClassification",
     "ProbabilityTask",
     "Regression",
+    "Restoration",
     "Segmentation",
     "Task",
     "annotated_objects",
@@ -30,6 +32,7 @@ _KINDS: dict[str, type[Task]] = {
     "multi-label": Classification,
     "segmentation": Segmentation,
     "detection": Detection,
+    "restoration": Restoration,
 }
 
 

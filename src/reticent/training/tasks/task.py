@@ -36,9 +36,12 @@ class Task(ABC):
     keeps_aspect: ClassVar[bool] = False
     """Whether images are padded to the size, not stretched."""
 
+    draws_targets: ClassVar[bool] = False
+    """Whether targets are no patient's: drawn anew by `made_up_targets` for every batch."""
+
     @property
     def segments(self) -> bool:
-        return self.output == "mask"
+        return self.kind == "segmentation"
 
     def labelled(self, entry: Entry) -> bool:
         """Whether a record of a labelled split has a target."""

@@ -19,7 +19,7 @@ from reticent.attacks.reconstruction.scores import pairwise
 from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.records import RIDGE
-from reticent.training import preprocessing_of
+from reticent.training import Restoration, preprocessing_of
 
 _SCALED = (-2.0, 2.0)
 _COPY = 1e-6
@@ -127,6 +127,8 @@ def no_gradients(run: LoadedRun) -> str | None:
         return "the run was trained on surfaces, which no attack rebuilds"
     if run.study.model.name == RIDGE:
         return "the run is solved from moments, not trained by gradients"
+    if isinstance(run.task, Restoration):
+        return "the run's gradients are of images that are partly hidden, which this attack does not rebuild"
     if run.study.privacy.private_activations:
         return "the run adds noise to features, not to gradients"
     return None
