@@ -359,7 +359,18 @@ def test_masks_guide_a_classifier_whose_labels_are_partly_missing(reticent, writ
 def test_images_without_labels_start_a_classifier(reticent, write_masks, site_ledger):
     """The private encoder may start a private classifier: both are charged to their patients."""
     manifest = write_masks()
-    base = ["train", manifest, "--noise-multiplier", "1", "--steps", "3", "--sampling-rate", "0.3", "--image-size", "32"]
+    base = [
+        "train",
+        manifest,
+        "--noise-multiplier",
+        "1",
+        "--steps",
+        "3",
+        "--sampling-rate",
+        "0.3",
+        "--image-size",
+        "32",
+    ]
     first = reticent(*base, "--pretrain", "--out", "images")
     assert first.code == 0, first.err
     run = RunFolder(Path("images"))

@@ -188,6 +188,10 @@ def command(
         Option(help="Of public weights: all (default), last (layer), biases or lora.", rich_help_panel=_MODEL),
     ] = None,
     lora_rank: Annotated[int | None, Option(help="Rank of each lora addition (4).", rich_help_panel=_MODEL)] = None,
+    transfer_rate: Annotated[
+        float | None,
+        Option(help="Learning rate of public weights, as a share of the others' (1).", rich_help_panel=_MODEL),
+    ] = None,
     optimiser: Annotated[
         str | None, Option(help="nadam (default), adam, sgd or langevin.", rich_help_panel=_TRAINING)
     ] = None,

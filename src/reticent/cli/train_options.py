@@ -35,7 +35,9 @@ _PLACES = {
     "model_argument": ("model", "arguments"),
     **{
         name: ("model", name)
-        for name in ("scale_norm", "standardise_weights", "init_from", "init_origin", "fine_tune", "lora_rank")
+        for name in (
+            "scale_norm", "standardise_weights", "init_from", "init_origin", "fine_tune", "lora_rank", "transfer_rate",
+        )
     },
     **{
         name: ("training", name)

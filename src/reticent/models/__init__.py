@@ -24,7 +24,7 @@ from reticent.models.smoothnet import SmoothNet
 from reticent.models.surface_graph import SURFACE_CHANNELS, SurfaceGraph, read_surface_graph
 from reticent.models.to_complex import to_complex
 from reticent.models.to_private import to_private
-from reticent.models.transfer import transfer_encoder
+from reticent.models.transfer import fitting_tensors, transfer_encoder
 from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "MarkerClassifier",
     "MeshSage", "NORMS", "Output", "PerPart", "PointNet", "ResNet9", "SURFACE_CHANNELS", "SageLayer", "SeparableMish",
     "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet", "SurfaceGraph", "UNetClassifier",
-    "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "hirescam", "ikspace",
+    "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "fitting_tensors", "hirescam", "ikspace",
     "initialise_complex", "kspace", "read_surface_graph", "standardise_weights", "to_complex", "to_private",
     "transfer_encoder",
 ]  # fmt: skip

@@ -9,18 +9,24 @@ from torch import Tensor, nn
 from reticent.errors import InputError
 
 
-def transfer_encoder(source: nn.Module | Mapping[str, Tensor], model: nn.Module) -> int:
-    """Load every tensor of `source` that has the name and shape of one of the model's; how many those are.
+def fitting_tensors(source: nn.Module | Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Every tensor of `source` that has the name and shape of one of the model's, by the model's names.
 
-    A layer of which one tensor has another shape, as a head for other classes, stays as it is. Where more fit that way,
-    the source is taken for the model's `encoder` alone.
+    None of a layer of which one tensor has another shape, as a head for other classes. Where more fit that way, the
+    source is taken for the model's `encoder` alone.
+    """
+    values = source.state_dict() if isinstance(source, nn.Module) else dict(source)
+    own = model.state_dict()
+    return max((_fitting(values, own, prefix) for prefix in ("", "encoder.")), key=len)
+
+
+def transfer_encoder(source: nn.Module | Mapping[str, Tensor], model: nn.Module) -> int:
+    """Load the `fitting_tensors` into the model; how many those are.
 
     Raises:
         InputError: no tensor fits: a transfer that does nothing is never silent.
     """
-    values = source.state_dict() if isinstance(source, nn.Module) else dict(source)
-    own = model.state_dict()
-    fitting = max((_fitting(values, own, prefix) for prefix in ("", "encoder.")), key=len)
+    fitting = fitting_tensors(source, model)
     if not fitting:
         raise InputError(f"no tensor fits {type(model).__name__}; is it the same network (--model)?")
     model.load_state_dict(fitting, strict=False)

@@ -191,6 +191,8 @@ class ModelOptions(Options):
     fine_tune: Literal["all", "last", "biases", "lora"] = "all"
     """What of the public weights is trained, beside the head (`reticent.models.fine_tune`)."""
     lora_rank: Count = 4
+    transfer_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of what starts from the public weights, as a share of the others'."""
 
     @model_validator(mode="after")
     def _starts_somewhere(self) -> Self:
@@ -202,6 +204,8 @@ class ModelOptions(Options):
             raise ValueError("--init-origin is the source of --init-from: say both, or leave it out")
         if self.fine_tune != "all" and self.init_from is None:
             raise ValueError(f"--fine-tune {self.fine_tune} keeps public weights: name them with --init-from")
+        if self.transfer_rate != 1 and self.init_from is None:
+            raise ValueError("--transfer-rate is of weights that start from a file: name it with --init-from")
         if self.fine_tune != "lora" and self.lora_rank != 4:
             raise ValueError("--lora-rank is for --fine-tune lora: say both, or leave it out")
         if self.fine_tune == "lora" and self.standardise_weights:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from reticent.errors import InputError
+from reticent.models import fitting_tensors
 from reticent.records import Study
 from reticent.training.averaging import MovingAverage
 from reticent.training.langevin import PosteriorMean, PosteriorSamples
 from reticent.training.tasks import ProbabilityTask, Task
+from reticent.training.weights import read_weights
 
 _WARM_UP = 0.05
 
@@ -42,7 +46,7 @@ class Learner:
     def step(self, index: int) -> None:
         """One step of the optimiser, at the rate of this step's number."""
         for group in self.optimiser.param_groups:
-            group["lr"] = scheduled_rate(self.study, index)
+            group["lr"] = scheduled_rate(self.study, index) * group["share"]
         self.optimiser.step()
         if isinstance(self.kept, PosteriorSamples):
             self.kept.update(index, self.model)
@@ -73,15 +77,41 @@ def predicting(study: Study, model: nn.Module, released: dict[str, Tensor], task
     return model
 
 
+def load_released(study: Study, model: nn.Module, path: Path, task: Task) -> nn.Module:
+    """The network that predicts with a run's weights, all of them.
+
+    Raises:
+        InputError: they are not this network's.
+    """
+    try:
+        return predicting(study, model, read_weights(path), task)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: the weights do not fit the network that the study names: {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
 def _optimiser(study: Study, model: nn.Module, subjects: float) -> torch.optim.Optimizer:
     training = study.training
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = _groups(study, model)
     if training.optimiser == "langevin":
-        return torch.optim.SGD(parameters, training.learning_rate, weight_decay=training.prior_precision / subjects)
+        return torch.optim.SGD(groups, training.learning_rate, weight_decay=training.prior_precision / subjects)
     if training.optimiser == "sgd":
-        return torch.optim.SGD(parameters, training.learning_rate, momentum=0.9)
+        return torch.optim.SGD(groups, training.learning_rate, momentum=0.9)
     kinds = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}
-    return kinds[training.optimiser](parameters, training.learning_rate)
+    return kinds[training.optimiser](groups, training.learning_rate)
+
+
+def _groups(study: Study, model: nn.Module) -> list[dict[str, Any]]:
+    """What is trained, each with its `share` of the learning rate: `transfer_rate` where it starts from weights."""
+    options, trained = study.model, {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if options.init_from is None or options.transfer_rate == 1:
+        return [{"params": list(trained.values()), "share": 1.0}]
+    started = fitting_tensors(read_weights(options.init_from), model)
+    return [
+        {"params": [p for name, p in trained.items() if (name in started) == starts], "share": share}
+        for starts, share in ((True, options.transfer_rate), (False, 1.0))
+    ]
 
 
 def scheduled_rate(study: Study, step: int) -> float:

@@ -16,6 +16,7 @@ from reticent.errors import InputError
 from reticent.models import SliceClassifier
 from reticent.records import Detections, RunFolder, SliceExplanation
 from reticent.training.langevin import PosteriorMean, uncertainty
+from reticent.training.learner import load_released
 from reticent.training.network import new_model
 from reticent.training.prediction import network_inputs, predict
 from reticent.training.prepared_cohort import preprocessing_of
@@ -23,7 +24,6 @@ from reticent.training.slice_explanations import slice_explanation
 from reticent.training.study_cohort import surface_options
 from reticent.training.tasks import ProbabilityTask, Regression, detections, make_task, segment
 from reticent.training.vertex_sensitivity import vertex_sensitivity
-from reticent.training.weights import load_released
 
 
 def released_model(run: RunFolder) -> nn.Module:

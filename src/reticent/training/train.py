@@ -20,7 +20,7 @@ from reticent.training.detection_examples import held_out_examples
 from reticent.training.engine import LossFn, check_independence, footprint
 from reticent.training.feature_release import FeatureRelease, release_features
 from reticent.training.held_out import held_out_metrics
-from reticent.training.learner import Learner
+from reticent.training.learner import Learner, load_released
 from reticent.training.memory_format import differentiable, fastest_format, lay_out
 from reticent.training.network import new_model
 from reticent.training.noise import SystemSource
@@ -35,7 +35,6 @@ from reticent.training.ridge import fit_exactly, fit_ridge
 from reticent.training.sharding import add_up_gradients, share_weights
 from reticent.training.slice_explanations import held_out_explanations
 from reticent.training.tasks import ProbabilityTask, Regression, make_task
-from reticent.training.weights import load_released
 
 _CHECKPOINTS = 20
 
@@ -120,6 +119,8 @@ def _require_fitting_options(study: Study, cohort: Cohort) -> None:
         _require_guided(study, cohort)
     if cohort.task == "restoration" and (len(cohort.channels) > 1 or cohort.ndim == 1):
         raise InputError(f"--pretrain is for one image or volume of a record, and {cohort.uri} has {_inputs(cohort)}")
+    if study.model.transfer_rate != 1 and study.training.optimiser == "langevin":
+        raise InputError("--optimiser langevin samples at one temperature: leave out --transfer-rate")
     if study.training.loss != "squared" and cohort.task != "regression":
         raise InputError(f"--loss {study.training.loss} is for a regression (--target), and the task is {cohort.task}")
 

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from reticent.errors import InputError
 from reticent.models import transfer_encoder
 from reticent.records import RunFolder, Study, read_json
-from reticent.training.learner import predicting
-from reticent.training.tasks import Task
 
 
 def public_weights(study: Study) -> dict[str, str] | None:
@@ -68,7 +66,7 @@ def load_weights(model: nn.Module, path: Path) -> int:
     Raises:
         InputError: the file is not of these kinds, or no tensor fits the model.
     """
-    values, own = _read(path), model.state_dict().keys()
+    values, own = read_weights(path), model.state_dict().keys()
     try:
         matched = transfer_encoder(values, model)
     except InputError as error:
@@ -86,20 +84,6 @@ def load_weights(model: nn.Module, path: Path) -> int:
     return matched
 
 
-def load_released(study: Study, model: nn.Module, path: Path, task: Task) -> nn.Module:
-    """The network that predicts with a run's weights, all of them.
-
-    Raises:
-        InputError: they are not this network's.
-    """
-    try:
-        return predicting(study, model, _read(path), task)
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: the weights do not fit the network that the study names: {str(error).splitlines()[-1].strip()}"
-        ) from error
-
-
 def write_checkpoint(states: Mapping[str, Any], path: Path) -> None:
     """`torch.save` by way of memory: on a full disk it would raise a RuntimeError, where this raises OSError."""
     buffer = io.BytesIO()
@@ -107,7 +91,8 @@ def write_checkpoint(states: Mapping[str, Any], path: Path) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a torch state dict, by name; raises InputError for anything else."""
     _bytes(path)
     try:
         if path.suffix == ".safetensors":

@@ -15,11 +15,11 @@ from reticent.errors import InputError
 from reticent.records import RunFolder
 from reticent.training.active.acquisition import Acquisition
 from reticent.training.active.selection import subject_scores
+from reticent.training.learner import load_released
 from reticent.training.network import new_model
 from reticent.training.prediction import forward, predict
 from reticent.training.prepared_cohort import preprocessing_of
 from reticent.training.tasks import ProbabilityTask, make_task
-from reticent.training.weights import load_released
 
 _CHUNK = 256
 
