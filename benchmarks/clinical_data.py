@@ -38,8 +38,8 @@ def hannover(data: Path, folder: Path) -> Path:
     return path
 
 
-def busi(data: Path, folder: Path, split: int) -> tuple[Path, Path]:
-    """Manifests of a random split of BUSI's 647 lesions: with masks, and of 60 labels and the same test images.
+def busi(data: Path, folder: Path, split: int) -> tuple[Path, Path, Path]:
+    """Manifests of a random split of BUSI's 647 lesions: with masks; of 60 labels and the same test images; with both.
 
     Subjects are groups of near-duplicates, which never part; BUSI names no patients.
     """
@@ -57,7 +57,11 @@ def busi(data: Path, folder: Path, split: int) -> tuple[Path, Path]:
     table[["file", "subject", "mask", "split"]].to_csv(masks, index=False)
     chosen = table["subject"].isin(labelled | test)
     table[chosen][["file", "subject", "malignant", "split"]].to_csv(labels, index=False)
-    return masks, labels
+    both, beside = folder / f"busi-{split}-both.csv", table[["file", "subject", "mask", "malignant", "split"]].copy()
+    beside["malignant"] = beside["malignant"].astype("Int64").where(chosen)
+    beside["mask"] = beside["mask"].where(table["split"] == "train")
+    beside.to_csv(both, index=False)
+    return masks, labels, both
 
 
 def _first(order: Iterable[str], subjects: pd.Series, images: int) -> set[str]:

@@ -6,8 +6,9 @@
 outer folds by patient, two inner ones for the learning rate, three repeats, and reference models without images.
 
 "busi": benign or malignant with 60 labels. Of 647 lesions in groups of near-duplicates, 200 are for testing and no
-network sees them before; a segmenter learns from the masks of the others; classifiers start from it or at random, on
-whole images or on crops by its masks, twice for each of three splits. All is without privacy.
+network sees them before; a segmenter learns from the masks of the others, a restorer from their images alone, with as
+many steps; classifiers start from one of them or at random, on whole images or on crops by the segmenter's masks, or
+learn from labels and masks at once, twice for each of three splits. All is without privacy.
 
 What was done is kept beside OUT and goes on if interrupted.
 """
@@ -19,9 +20,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,12 +42,32 @@ CLASSIFIER = [
     *LEVELS, "--model", "unet-encoder", "--label", "malignant", "--steps", "90", "--sampling-rate", "0.25",
     "--learning-rate", "0.003", "--ema-decay", "0",
 ]  # fmt: skip
-ORIGIN = "masks of BUSI without those of the test images"
+ORIGIN = "BUSI without its test images"
+SLOWER = ["--transfer-rate", "0.2"]
+# as many passes over the 60 labels as above; the label's loss weighs 1 and the mask's 0.5 in the average of the images
+# that have them
+GUIDED = [
+    *LEVELS, "--label", "malignant", "--steps", "560", "--sampling-rate", "0.04", "--learning-rate", "0.003",
+    "--ema-decay", "0", "--mask-weight", "0.067",
+]  # fmt: skip
+
+
+class Variant(NamedTuple):
+    """The manifest ("labels", "crops" or "both"), the run that it starts from, and its options."""
+
+    manifest: str
+    start: str | None = None
+    options: Sequence[str] = CLASSIFIER
+
+
 VARIANTS = {
-    "whole image, scratch": (False, False),
-    "whole image, segmenter's encoder": (False, True),
-    "crop by predicted mask, scratch": (True, False),
-    "crop by predicted mask, segmenter's encoder": (True, True),
+    "whole image, scratch": Variant("labels"),
+    "whole image, segmenter's encoder": Variant("labels", "masks"),
+    "crop by predicted mask, scratch": Variant("crops"),
+    "crop by predicted mask, segmenter's encoder": Variant("crops", "masks"),
+    "whole image, segmenter's encoder at a fifth of the rate": Variant("labels", "masks", [*CLASSIFIER, *SLOWER]),
+    "whole image, encoder of images alone": Variant("labels", "images"),
+    "whole image, labels and masks at once": Variant("both", None, GUIDED),
 }
 
 
@@ -70,23 +91,26 @@ def icu(data: Path, folder: Path) -> dict[str, Any]:
 
 
 def transfer(data: Path, folder: Path) -> list[dict[str, Any]]:
-    """One row for each variant, split and repeat: AUROC on the test lesions; and the segmenter's Dice on them."""
+    """One row for each variant, split and repeat: AUROC on the test lesions; and how the first stages do on them."""
     rows = []
     for split in SPLITS:
-        masks, labels = busi(data, folder, split)
-        segmenter = folder / f"busi-{split}-masks"
+        masks, labels, both = busi(data, folder, split)
+        segmenter, restorer = folder / f"busi-{split}-masks", folder / f"busi-{split}-images"
         train(folder, masks, segmenter, *SEGMENTER)
-        (test,) = (s for s in RunFolder(segmenter).metrics().splits if s.split == "test")
-        rows.append({"split": split, "variant": "segmenter", "dice": test.metrics["dice"].value})
+        train(folder, masks, restorer, "--pretrain", *SEGMENTER)
+        for first, name, metric in ((segmenter, "segmenter", "dice"), (restorer, "restorer", "r2")):
+            (test,) = (s for s in RunFolder(first).metrics().splits if s.split == "test")
+            rows.append({"split": split, "variant": name, metric: test.metrics[metric].value})
         crops = folder / f"busi-{split}-crops"
         if not crops.exists():
             run(folder, "localise", labels, "--run", segmenter, "--out", crops, "--margin", 10)
-        for number, (name, (cut, started)) in enumerate(VARIANTS.items()):
-            weights = segmenter / "release" / "model.safetensors"
-            start = ["--init-from", weights, "--init-origin", ORIGIN] if started else []
+        manifests = {"labels": labels, "crops": crops / "manifest.csv", "both": both}
+        for number, (name, variant) in enumerate(VARIANTS.items()):
+            weights = folder / f"busi-{split}-{variant.start}" / "release" / "model.safetensors"
+            start = ["--init-from", weights, "--init-origin", ORIGIN] if variant.start else []
             for repeat in REPEATS:
                 out = folder / f"busi-{split}-{number}-{repeat}"
-                train(folder, crops / "manifest.csv" if cut else labels, out, *CLASSIFIER, *start)
+                train(folder, manifests[variant.manifest], out, *variant.options, *start)
                 (test,) = (s for s in RunFolder(out).metrics().splits if s.split == "test")
                 rows.append({"split": split, "variant": name, "repeat": repeat, **test.metrics["auroc"].model_dump()})
     return rows
@@ -127,11 +151,12 @@ def tables(found: Mapping[str, Any]) -> str:
             "| variant | " + " | ".join(f"split {k}" for k in SPLITS) + " | mean |",
             "|---" * (len(SPLITS) + 2) + "|",
         ]
-        for name in ("segmenter", *VARIANTS):
-            metric = "dice" if name == "segmenter" else "value"
+        stages = {"segmenter": ("segmenter, Dice", "dice"), "restorer": ("restorer, R2 of hidden pixels", "r2")}
+        for name in (*stages, *VARIANTS):
+            told, metric = stages.get(name, (name, "value"))
             values = frame[frame.variant == name].groupby("split")[metric].mean().tolist()
             cells = " | ".join(f"{value:.3f}" for value in (*values, np.mean(values)))
-            lines.append(f"| {'segmenter, Dice' if name == 'segmenter' else name} | {cells} |")
+            lines.append(f"| {told} | {cells} |")
     return "\n".join(lines)
 
 

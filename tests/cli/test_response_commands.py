@@ -347,7 +347,7 @@ def test_masks_guide_a_classifier_whose_labels_are_partly_missing(reticent, writ
     assert len(predicted.printed.splitlines()) == 25
     no_sense = reticent("audit", "run", "--attack", "gradient-inversion")
     assert (no_sense.code, "the run's gradients are of masks too" in no_sense.err) == (2, True)
-    attacks = ["loss", "lira", "identification", "imprint", "planted-images", "step"]
+    attacks = ["loss", "lira", "identification", "step"]
     chosen = [part for name in attacks for part in ("--attack", name)]
     audited = reticent(
         "audit", "run", *chosen, "--set", "lira.references=2", "--set", "step.canaries=20", "--seed", "1"

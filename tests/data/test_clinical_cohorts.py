@@ -26,7 +26,7 @@ def test_laboratory_values_of_hannover_are_markers_with_gaps_and_limits(shared, 
 def test_no_test_lesion_of_busi_is_in_the_training_of_the_segmenter_nor_a_near_duplicate(shared, tmp_path):
     data = shared("busi").parent
     for split in range(3):
-        masks, labels = (pd.read_csv(path) for path in busi(data, tmp_path, split))
+        masks, labels, both = (pd.read_csv(path) for path in busi(data, tmp_path, split))
         assert len(masks) == 647
         assert masks.groupby("subject")["split"].nunique().max() == 1
         held_out = set(masks[masks["split"] == "test"]["file"])
