@@ -34,6 +34,8 @@ def test_no_test_lesion_of_busi_is_in_the_training_of_the_segmenter_nor_a_near_d
         assert set(labels[labels["split"] == "test"]["file"]) == held_out
         assert LABELS - 20 <= len(labels[labels["split"] == "train"]) <= LABELS
         assert labels[labels["split"] == "train"]["malignant"].nunique() == 2
+        assert set(both.dropna(subset="mask")["file"]) == set(masks["file"]) - held_out
+        assert both.dropna(subset="malignant")[labels.columns].to_numpy().tolist() == labels.to_numpy().tolist()
 
 
 @pytest.mark.slow
