@@ -382,6 +382,9 @@ def test_images_without_labels_start_a_classifier(reticent, write_masks, site_le
     assert "12 of the network's 14 tensors start from it" in second.err
     with Ledger.open(site_ledger) as ledger:
         assert len([entry for entry in ledger.entries() if entry.event == "settle"]) == 2
+    cited = reticent("cite", "images").printed
+    assert "pathak2016context" in cited
+    assert "smooth" not in cited.lower()
     said = reticent("predict", "images", manifest)
     assert (said.code, "predicts nothing; start others from it" in said.err) == (2, True)
     audited = reticent("audit", "images", "--attack", "step", "--set", "step.canaries=20", "--seed", "1")

@@ -258,11 +258,12 @@ def _entries(run: RunFolder) -> Iterator[str]:
     name, dimensions = study.model.name, len(run.state().image_size)
     detects = run.state().task == "detection"
     own_default = name == "default" and (detects or dimensions == 1)
+    draws = run.state().task in ("segmentation", "restoration") or study.training.mask_weight is not None
     if name in ("default", "smoothnet", "resnet9", "complex", "unet-encoder") and dimensions > 1:
         yield _GROUP_NORM
     if (name in ("default", "resnet9") and not own_default) or study.model.scale_norm:
         yield _SCALE_NORM
-    if name in ("default", "smoothnet") and not own_default:
+    if name == "smoothnet" or (name == "default" and not (own_default or draws)):
         yield _SMOOTH_NET
     if detects:
         yield from DETECTION_CITATIONS

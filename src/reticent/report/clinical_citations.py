@@ -1,4 +1,4 @@
-"""BibTeX of small clinical cohorts: markers beside images, a segmenter's encoder, folds."""
+"""BibTeX of small clinical cohorts: markers beside images, masks and images without labels, folds."""
 
 from collections.abc import Iterator
 
@@ -35,10 +35,29 @@ _DELONG = """\
 }"""  # noqa: E501
 
 
+_INPAINTING = """\
+@inproceedings{pathak2016context,
+  title     = {Context Encoders: Feature Learning by Inpainting},
+  author    = {Pathak, Deepak and Krähenbühl, Philipp and Donahue, Jeff and Darrell, Trevor and Efros, Alexei A.},
+  booktitle = {Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition},
+  year      = {2016}
+}"""
+
+_MASKED = """\
+@inproceedings{he2022masked,
+  title     = {Masked Autoencoders Are Scalable Vision Learners},
+  author    = {He, Kaiming and Chen, Xinlei and Xie, Saining and Li, Yanghao and Dollár, Piotr and Girshick, Ross},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year      = {2022}
+}"""
+
+
 def clinical_citations(study: Study) -> Iterator[str]:
     """What a study uses of it."""
-    if study.cohort.markers or study.model.name == "unet-encoder":
+    if study.cohort.markers or study.model.name == "unet-encoder" or study.training.mask_weight is not None:
         yield _THERAPY
+    if study.cohort.pretrain:
+        yield from (_INPAINTING, _MASKED)
     if study.model.arguments.get("fusion") == "film":
         yield _FILM
     if study.cohort.fold is not None:
