@@ -96,13 +96,13 @@ def command(
         list[str] | None, Option(help="Label column; several for multi-label.", rich_help_panel=_COHORT)
     ] = None,
     pretrain: Annotated[
-        bool | None,
+        bool,
         Option(
             "--pretrain",
             help="Learn without labels, by restoring hidden parts of images; its encoder starts others (--init-from).",
             rich_help_panel=_COHORT,
         ),
-    ] = None,
+    ] = False,
     target: Annotated[
         list[str] | None,
         Option(
