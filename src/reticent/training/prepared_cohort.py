@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from reticent.data import (
+    PADDING,
     SPLIT_ROLES,
     VECTOR_INPUTS,
     Cohort,
@@ -30,7 +31,7 @@ from reticent.data import (
     training_scales,
 )
 from reticent.errors import InputError
-from reticent.records import RIDGE, CohortOptions, Study
+from reticent.records import RIDGE, CohortOptions, RunState, Study
 from reticent.training.tasks import Task, make_task
 
 Progress = Callable[[str, int, int], None]
@@ -40,10 +41,14 @@ Progress = Callable[[str, int, int], None]
 class PreparedCohort:
     """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
 
-    def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
-        """Raises InputError if the study's class weights, or its options about images or surfaces, do not fit."""
+    def __init__(self, cohort: Cohort, study: Study, split_key: bytes, begun: RunState | None = None) -> None:
+        """With `begun`, the records as a run of this state took them when it began, perhaps by an earlier version.
+
+        Raises InputError if the study's class weights, or its options about images or surfaces, do not fit.
+        """
         _check_class_weights(study.training.class_weights, cohort)
         self.cohort, self.study = cohort, study
+        self._mark_padding = marks_padding(study) and (begun is None or PADDING in begun.inputs)
         fold = study.cohort.fold
         self.splits = (
             assign_splits(cohort, split_key)
@@ -120,10 +125,11 @@ class PreparedCohort:
     def channels(self) -> dict[str, int]:
         """Channels of each input after pre-processing, or the length of a vector."""
         grey = self.study.cohort.grey
-        return {
+        found = {
             name: 1 if grey and name not in VECTOR_INPUTS else channels
             for name, channels in self.cohort.channels.items()
         }
+        return found | ({PADDING: sum(self.image_size)} if self._mark_padding else {})
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -145,7 +151,13 @@ class PreparedCohort:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return preprocessing_of(self.study, self.task, self.image_size, marker_scales=self.marker_scales)
+        return preprocessing_of(
+            self.study,
+            self.task,
+            self.image_size,
+            marker_scales=self.marker_scales,
+            mark_padding=self._mark_padding,
+        )
 
     def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
         """Read and pre-process every record once, into `folder`; afterwards `batch` works.
@@ -214,14 +226,27 @@ def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
     }
 
 
+def marks_padding(study: Study) -> bool:
+    """Whether the study's network is told which slices of a volume are padding."""
+    model = study.model
+    on_slices = model.name == "slices" or (
+        model.name in ("default", "fusion") and model.arguments.get("encoder") == "slices"
+    )
+    return on_slices and study.cohort.spacing is not None
+
+
 def preprocessing_of(
     study: Study,
     task: Task,
     image_size: tuple[int, ...],
     channels: int | None = None,
     marker_scales: tuple[Scale, ...] = (),
+    mark_padding: bool = False,
 ) -> Preprocessing:
-    """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
+    """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere.
+
+    `mark_padding` where `marks_padding`, unless a run began without.
+    """
     options = study.cohort
     if len(image_size) == 1:
         return Preprocessing(normalise="none")
@@ -236,6 +261,7 @@ def preprocessing_of(
         least,
         task.keeps_aspect,
         marker_scales,
+        mark_padding,
     )
 
 
