@@ -14,6 +14,7 @@ from reticent.errors import InputError
 from reticent.models import SliceClassifier, build_model
 from reticent.records import make_study
 from reticent.training import clipped_grad, make_plan, train
+from reticent.training.frozen_features import feature_classifier
 
 POOLS = ("attention", "mean", "max")
 
@@ -136,6 +137,22 @@ def test_volumes_of_different_depth_together_are_each_alone_in_logits_and_in_the
         torch.testing.assert_close(model(padded(alone, depth)), each, rtol=0, atol=1e-9)
     for name, value in sums[0].items():
         torch.testing.assert_close(sums[1][name], value, rtol=1e-6, atol=1e-10)
+
+
+def test_padding_changes_nothing_in_front_of_another_head_either():
+    """As the encoder of a fusion with markers, and as the frozen features of private activations."""
+    sizes = {"markers": 2, "missing": 1, "padding": 25}
+    fusion = build_model(
+        "fusion", spatial_dims=3, in_channels=1, out_channels=2, image_size=(14, 5, 6), vectors=sizes,
+        arguments={"encoder": "slices", "encoder_arguments": {"axes": [0]}},
+    ).double()  # fmt: skip
+    beside = {"markers": torch.randn(1, 2).double(), "missing": torch.zeros(1, 1).double()}
+    features = feature_classifier(network(axes=(0,)), 32, 1.0).double().features
+    volume = volumes(1)
+    for model, vectors in ((fusion, beside), (features, {})):
+        alone = model({**padded([volume], 4), **vectors})
+        torch.testing.assert_close(model({**padded([volume], 14), **vectors}), alone, rtol=0, atol=1e-9)
+    torch.testing.assert_close(features(volume), features(padded([volume], 14)), rtol=0, atol=1e-9)
 
 
 def test_made_up_padding_never_leaves_a_volume_without_slices():
