@@ -117,7 +117,7 @@ def masks(data: Path, work: Path, part: str) -> Iterator[tuple[str, Any]]:
             if split == "test":
                 record = cohort.load(i)
                 organ = drawn.load(organs[entry.subject]).targets["mask"] > 0
-                explanation = predictor.explanation(record.inputs, record.spacing)
+                _, explanation = predictor.explained(record.inputs, record.spacing)
                 found.append(explanation.agreement_with(on_grid(organ, record)))
         agreed = {name: [each[name] for each in found] for name in found[0]}
         return {"auroc": folder.metrics().splits[-1].metrics["auroc"].value, "seconds": seconds, **agreed}

@@ -131,6 +131,28 @@ def test_what_is_padded_is_background_in_masks_and_each_channels_least_value_in_
     assert uncut.sum() == 4
 
 
+@pytest.mark.parametrize("normalise", ["auto", "standardise", "scale"])
+@pytest.mark.parametrize("window", [None, (40.0, 400.0)])
+def test_marked_padding_lies_around_pixels_that_do_not_depend_on_the_canvas(normalise, window):
+    image = np.random.default_rng(0).normal(40, 100, (2, 5, 6, 9)).astype(np.float32)
+    made = replace(record(image), spacing=(1.0, 1.0, 1.0))
+    whole, marked = (
+        Preprocessing(size, normalise, spacing=(1.0,), window=window, mark_padding=True).apply(made).inputs
+        for size in ((5, 6, 7), (8, 9, 7))
+    )
+    assert not whole["padding"].any()
+    assert whole["padding"].shape == (5 + 6 + 7,)
+    np.testing.assert_array_equal(marked["padding"], [1, 0, 0, 0, 0, 0, 1, 1, *[1, 0, 0, 0, 0, 0, 0, 1, 1], *[0] * 7])
+    inside = marked["image"][:, 1:6, 1:7]
+    np.testing.assert_array_equal(inside, whole["image"])
+    for channel, own in zip(marked["image"], inside, strict=True):
+        outside = np.delete(channel.reshape(8, -1), slice(1, 6), 0)
+        assert (outside == own.min()).all()
+    same = Preprocessing((5, 6, 7), normalise, spacing=(1.0,), window=window).apply(made).inputs
+    np.testing.assert_array_equal(same["image"], whole["image"])
+    assert set(same) == {"image"}
+
+
 def test_a_spacing_that_cannot_be_had_is_refused():
     image = np.zeros((1, 6, 6), np.float32)
     with pytest.raises(InputError, match="s: the file tells no pixel or voxel size; leave out --spacing"):

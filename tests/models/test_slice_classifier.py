@@ -14,6 +14,7 @@ from reticent.errors import InputError
 from reticent.models import SliceClassifier, build_model
 from reticent.records import make_study
 from reticent.training import clipped_grad, make_plan, train
+from reticent.training.frozen_features import feature_classifier
 
 POOLS = ("attention", "mean", "max")
 
@@ -93,6 +94,72 @@ def test_padding_that_is_masked_changes_nothing(pool):
     torch.testing.assert_close(longer.weights[:, :4], out.weights)
     assert not longer.weights[:, 4:].any()
     assert not longer.contributions[:, 4:].any()
+
+
+def padded(volumes, depth):
+    """Volumes (1, 1, D, 5, 6) of different depth in the middle of as many slices, by name with their padding."""
+    images, padding = [], []
+    for volume in volumes:
+        before = (depth - volume.shape[2]) // 2
+        after = depth - volume.shape[2] - before
+        images.append(nn.functional.pad(volume, (0, 0, 0, 0, before, after), value=float(volume.min())))
+        there = torch.ones(depth, dtype=torch.float64)
+        there[before : depth - after] = 0
+        padding.append(torch.cat([there, torch.zeros(11, dtype=torch.float64)]))
+    return {"image": torch.cat(images), "padding": torch.stack(padding)}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_volumes_of_different_depth_together_are_each_alone_in_logits_and_in_the_clipped_sum(pool):
+    """Along the padded axis a longer canvas changes nothing either; along others padding is part of their slices."""
+    model, labels = network(pool, (2, 0), classes=2), torch.tensor([0, 1, 1, 0])
+    alone = [volumes(1, (depth, 5, 6)) for depth in (1, 4, 7, 9)]
+
+    def losses(model, batch):
+        return nn.functional.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
+
+    by_name = padded(alone, 9)
+    expected = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for k in range(4):
+        own = {"x": {name: x[k : k + 1] for name, x in by_name.items()}, "y": labels[k : k + 1]}
+        gradients = torch.autograd.grad(losses(model, own).sum(), list(model.parameters()))
+        factor = min(1.0, 0.1 / float(sum(g.square().sum() for g in gradients).sqrt()))
+        for name, g in zip(expected, gradients, strict=True):
+            expected[name] += factor * g
+    found = clipped_grad(model, losses, {"x": by_name, "y": labels}, max_norm=0.1)
+    for name, value in expected.items():
+        torch.testing.assert_close(found.sum[name].to(value), value, rtol=1e-8, atol=1e-10)
+
+    model = network(pool, (0,), classes=2)
+    each = torch.cat([model(volume) for volume in alone])
+    sums = [clipped_grad(model, losses, {"x": padded(alone, d), "y": labels}, max_norm=0.1).sum for d in (9, 14)]
+    for depth in (9, 14):
+        torch.testing.assert_close(model(padded(alone, depth)), each, rtol=0, atol=1e-9)
+    for name, value in sums[0].items():
+        torch.testing.assert_close(sums[1][name], value, rtol=1e-6, atol=1e-10)
+
+
+def test_padding_changes_nothing_in_front_of_another_head_either():
+    """As the encoder of a fusion with markers, and as the frozen features of private activations."""
+    sizes = {"markers": 2, "missing": 1, "padding": 25}
+    fusion = build_model(
+        "fusion", spatial_dims=3, in_channels=1, out_channels=2, image_size=(14, 5, 6), vectors=sizes,
+        arguments={"encoder": "slices", "encoder_arguments": {"axes": [0]}},
+    ).double()  # fmt: skip
+    beside = {"markers": torch.randn(1, 2).double(), "missing": torch.zeros(1, 1).double()}
+    features = feature_classifier(network(axes=(0,)), 32, 1.0).double().features
+    volume = volumes(1)
+    for model, vectors in ((fusion, beside), (features, {})):
+        alone = model({**padded([volume], 4), **vectors})
+        torch.testing.assert_close(model({**padded([volume], 14), **vectors}), alone, rtol=0, atol=1e-9)
+    torch.testing.assert_close(features(volume), features(padded([volume], 14)), rtol=0, atol=1e-9)
+
+
+def test_made_up_padding_never_leaves_a_volume_without_slices():
+    model, volume = network(axes=(0,)), volumes()
+    nothing, all_of_it = (torch.full((2, 15), value, dtype=torch.float64) for value in (0.0, 1.0))
+    for padding in (nothing, all_of_it):
+        torch.testing.assert_close(model({"image": volume, "padding": padding}), model(volume))
 
 
 def test_attention_without_a_query_is_the_mean_and_equal_slices_weigh_the_same():

@@ -1,5 +1,6 @@
 """Explanations survive their file, and agree with a mask as far as they do."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -45,13 +46,34 @@ def test_noise_agrees_less(mask):
     assert all(noisy[name] < clean[name] for name in clean if name != "mask")
 
 
+def test_a_mask_is_compared_on_the_padded_grid_with_the_slices_that_are_there(mask):
+    found, padded = explanation(mask), np.pad(mask, ((2, 1), (0, 0), (0, 0)))
+    along = tuple(np.moveaxis(padded, axis, 0) for axis in (0, 1, 2))
+    maps = (along[0][2:-1], *along[1:])
+    shown = replace(found, maps=tuple(own.astype(np.float32) for own in maps), first=(2, 0, 0))
+    agreed = shown.agreement_with(padded)
+    inside = np.mean([46 / 480, 46 / 720, 46 / 720])
+    assert {name: agreed.pop(name) for name in ("mask",)} == {"mask": pytest.approx(inside)}
+    assert list(agreed.values()) == pytest.approx([1] * 4)
+
+
+def test_columns_of_the_table_add_up_to_the_logits(mask):
+    made = replace(explanation(mask), constant=np.array([0.5, -2.0]))
+    rows = list(csv.DictReader(made.to_csv().splitlines()))
+    assert (rows[-1]["axis"], rows[-1]["slice"]) == ("constant", "")
+    for k, name in enumerate(made.classes):
+        total = sum(float(row[f"logit of {name}"]) for row in rows)
+        assert total == pytest.approx(made.constant[k] + made.contributions[:, k].sum(), abs=1e-4)
+    assert sum(float(row["attention"]) for row in rows) == pytest.approx(1, abs=1e-4)
+
+
 def test_an_explanation_comes_back_from_its_file(mask, tmp_path):
-    made = replace(explanation(mask), truth="yes", agreement={"mask": 0.1})
+    made = replace(explanation(mask), truth="yes", agreement={"mask": 0.1}, first=(2, 0, 1))
     made.save(tmp_path / "1.npz")
     assert (tmp_path / "1.npz").stat().st_mode & 0o077 == 0
     read = SliceExplanation.load(tmp_path / "1.npz")
-    assert (read.classes, read.predicted, read.axes, read.truth, read.agreement) == (
-        made.classes, made.predicted, made.axes, "yes", {"mask": 0.1},
+    assert (read.classes, read.predicted, read.axes, read.truth, read.agreement, read.first) == (
+        made.classes, made.predicted, made.axes, "yes", {"mask": 0.1}, (2, 0, 1),
     )  # fmt: skip
     for name in ("slices", "maps"):
         for own, other in zip(getattr(read, name), getattr(made, name), strict=True):

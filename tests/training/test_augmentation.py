@@ -120,3 +120,18 @@ def test_objects_that_leave_the_image_are_dropped(monkeypatch):
     assert not after["boxes"][gone].any()
     assert (after["boxes"][~gone] >= 0).all()
     assert (after["boxes"][~gone] <= 32).all()
+
+
+def test_padding_moves_with_the_middle_of_its_slices(monkeypatch):
+    """Where a volume of ones in padding of zeros fills the plane, the middle voxel of a moved slice tells."""
+    monkeypatch.setattr(augmentation, "_LOG_GAMMA", 0.0)
+    image, padding = torch.zeros(40, 1, 41, 15, 21), torch.zeros(40, 41 + 15 + 21)
+    for k in range(40):
+        before, after = 3 + k % 7, 41 - k % 5 - 2
+        image[k, :, before:after] = 1
+        padding[k, :41] = 1 - image[k, 0, :, 0, 0]
+    torch.manual_seed(0)
+    after = augment({"inputs": {"image": image, "padding": padding}, "targets": {}})["inputs"]
+    assert not after["padding"][:, 41:].any()
+    torch.testing.assert_close(after["padding"][:, :41], (after["image"][:, 0, :, 7, 10] < 0.5).float())
+    assert (after["padding"] != padding).any(1).sum() > 20

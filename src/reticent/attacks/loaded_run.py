@@ -119,7 +119,7 @@ class LoadedRun:
             InputError: see `cohort`; or an image cannot be read.
         """
         with self.site() as site:
-            data = PreparedCohort(self.cohort, self.study, site.derive_key("split"))
+            data = PreparedCohort(self.cohort, self.study, site.derive_key("split"), self.state)
             found = data.fingerprint(site.pseudonym)
         if found != self.state.fingerprint:
             raise InputError(

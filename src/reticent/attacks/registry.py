@@ -12,6 +12,7 @@ from reticent.attacks.membership import attack as membership
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.reconstruction.on_runs import identification, implants, inversion, optimal_linear, visual
 from reticent.attacks.reconstruction.on_runs.material import no_gradients, no_noisy_gradients
+from reticent.data import PADDING
 from reticent.errors import InputError
 from reticent.records import RIDGE, Finding
 from reticent.training import Classification, GuidedClassification, Restoration
@@ -70,6 +71,8 @@ def _classifies(run: LoadedRun) -> str | None:
         return "the run segments: see segmentation-inversion"
     if isinstance(run.task, GuidedClassification):
         return "the run's gradients are of masks too, which this attack does not search for"
+    if PADDING in run.state.inputs:
+        return "the network is told which slices are padding, which a search for the image alone leaves out"
     return no_gradients(run) if isinstance(run.task, Classification) else "the run does not classify"
 
 

@@ -92,17 +92,16 @@ def command(
     if out is not None and out.suffix not in (".csv", ".json"):
         raise InputError(f"{out}: name a .csv or .json file")
     require_new(out, explain, sr)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with (
         nullcontext() if explain is None else whole_folder(explain, "--explain") as aside,
         nullcontext() if sr is None else whole_folder(sr, "--sr") as reports,
     ):
         for address in files:
             for found in records(predictor, address, columns):
-                values = _said(predictor, found)
+                path = None if aside is None else aside / f"{len(rows) + 1:04d}_{stem(found.name)}"
+                values = _said(predictor, found) if path is None else _explained(predictor, found, path)
                 rows.append({"file": found.name, **values})
-                if aside is not None:
-                    _explain(predictor, found, aside / f"{len(rows):04d}_{stem(found.name)}")
                 if reports is not None:
                     if found.report is None:
                         raise InputError(f"{found.name}: --sr writes DICOM for DICOM records; leave it out")
@@ -183,15 +182,18 @@ def _said(predictor: Predictor, found: Found) -> dict[str, float]:
     return predictor.probabilities(found.inputs, found.spacing)
 
 
-def _explain(predictor: Predictor, found: Found, path: Path) -> None:
+def _explained(predictor: Predictor, found: Found, path: Path) -> dict[str, float]:
+    """What the model says of a record; where that comes from is written to `path`."""
     from reticent.data.surfaces import write_ply
     from reticent.records import write_file
 
     if found.mesh is None:
-        _write_explanation(predictor.explanation(found.inputs, found.spacing), found.name, path)
-    else:
-        mesh, values = predictor.sensitivity(found.mesh, found.name)
-        write_file(path.with_name(f"{path.name}.ply"), lambda aside: write_ply(aside, mesh, values), mode=0o600)
+        values, explanation = predictor.explained(found.inputs, found.spacing)
+        _write_explanation(explanation, found.name, path)
+        return values
+    mesh, vertices = predictor.sensitivity(found.mesh, found.name)
+    write_file(path.with_name(f"{path.name}.ply"), lambda aside: write_ply(aside, mesh, vertices), mode=0o600)
+    return _said(predictor, found)
 
 
 def _write_explanation(found: SliceExplanation, name: str, path: Path) -> None:

@@ -27,6 +27,7 @@ from reticent.data.inspect import CohortSummary, SplitSummary, inspect_cohort
 from reticent.data.localisation import Box, crop, localise, paste
 from reticent.data.manifest import MANIFEST_SUFFIXES, manifest_markers, manifest_name, manifest_rows
 from reticent.data.markers import (
+    PADDING,
     VECTOR_INPUTS,
     Marker,
     Scale,
@@ -64,6 +65,7 @@ __all__ = [
     "Marker",
     "MarkerRule",
     "MESH_SUFFIXES",
+    "PADDING",
     "Patches",
     "Preprocessing",
     "Problem",

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from reticent.data.cohort import DECODED_TARGETS, Cohort, Record
+from reticent.data.markers import PADDING
 from reticent.data.preprocess import Preprocessing
 from reticent.data.stored_arrays import ArrayWriter, StoredArrays
 from reticent.errors import InputError
@@ -57,7 +58,7 @@ class DecodedCache:
             folder.chmod(0o700)
         if not built.is_dir():
             _build(cohort, preprocessing, built, progress, ragged)
-        self._inputs = {name: StoredArrays(built / f"input-{name}") for name in cohort.channels}
+        self._inputs = {name: StoredArrays(built / f"input-{name}") for name in _names(cohort, preprocessing)}
         targets = built.glob("target-*.bin")
         self._targets = {path.stem.removeprefix("target-"): StoredArrays(path.with_suffix("")) for path in targets}
         self._labelled = np.load(built / "labelled.npy")
@@ -125,6 +126,10 @@ def _widened(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 
+def _names(cohort: Cohort, preprocessing: Preprocessing) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*cohort.channels, *((PADDING,) if preprocessing.mark_padding else ()))))
+
+
 def _fingerprint(cohort: Cohort, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256()
     settings = [_LAYOUT, cohort.task, cohort.guided, dict(cohort.channels), asdict(preprocessing)]
@@ -176,7 +181,8 @@ def _write(cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress:
     labelled, shapes = np.zeros(total, bool), dict[str, tuple[int, ...]]()
     mask_type = np.min_scalar_type(len(cohort.classes))
     with ExitStack() as files:
-        inputs = {name: files.enter_context(ArrayWriter(folder / f"input-{name}")) for name in cohort.channels}
+        names = _names(cohort, preprocessing)
+        inputs = {name: files.enter_context(ArrayWriter(folder / f"input-{name}")) for name in names}
         targets = dict[str, ArrayWriter]()
         for i in range(total):
             record = preprocessing.apply(cohort.load(i))

@@ -29,7 +29,9 @@ from reticent.errors import InputError
 if TYPE_CHECKING:
     import pandas
 
-VECTOR_INPUTS = ("markers", "missing")
+PADDING = "padding"
+"""Which slices of a volume are padding, see `Preprocessing`."""
+VECTOR_INPUTS = ("markers", "missing", PADDING)
 """Inputs of a record that are vectors, not images."""
 Scale = tuple[float, float]
 """Centre and scale of a component."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from reticent.data.cohort import Record
 from reticent.data.detection.geometry import Placement, clip_boxes
-from reticent.data.markers import VECTOR_INPUTS, Scale
+from reticent.data.markers import PADDING, VECTOR_INPUTS, Scale
 from reticent.errors import InputError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -31,6 +31,10 @@ class Preprocessing:
     values is first mapped to [0, 1] by its own minimum and maximum. "auto" scales records within [0, 1] and
     standardises others, whose unit is unknown. "none" leaves them as they are: surfaces, which their reader prepares.
 
+    With `mark_padding` a record gets one more vector, "padding" (D + H + W for three axes): 1 where a slice along an
+    axis lies wholly in what was padded, else 0. Padding comes last then, with each channel's least normalised value: a
+    record is standardised by its own pixels alone, so that what is left of it does not depend on `size`.
+
     Vectors of a record are no images: "markers" is centred and scaled by `marker_scales`, component by component (none:
     not at all), with 0 where a value is missing (NaN); others stay as they are.
     """
@@ -44,6 +48,7 @@ class Preprocessing:
     least: tuple[int, ...] | None = None
     keep_aspect: bool = False
     marker_scales: tuple[Scale, ...] = ()
+    mark_padding: bool = False
 
     def apply(self, record: Record) -> Record:
         """The preprocessed record; masks take the nearest label, boxes move with the image and are clipped to it.
@@ -54,6 +59,9 @@ class Preprocessing:
             name: self._vector(name, array) if name in VECTOR_INPUTS else self._input(record, array)
             for name, array in record.inputs.items()
         }
+        images = [array for name, array in record.inputs.items() if name not in VECTOR_INPUTS]
+        if self.mark_padding and images:
+            inputs[PADDING] = self._padding(record, images[0].shape[1:])
         targets = dict(record.targets)
         if "mask" in targets:
             mask = targets["mask"]
@@ -104,6 +112,12 @@ class Preprocessing:
         centre, scale = np.array(self.marker_scales or [(0, 1)], np.float32).T
         return np.nan_to_num((array - centre) / scale, nan=0.0)
 
+    def _padding(self, record: Record, shape: tuple[int, ...]) -> np.ndarray:
+        between = self._resampled(record.subject, shape, record.spacing)
+        sides = zip(between, self._final(between), strict=True)
+        padded = [cut_or_pad(np.zeros((1, side), np.float32), (final,), 1) for side, final in sides]
+        return np.concatenate(padded, 1)[0]
+
     def _final(self, between: tuple[int, ...]) -> tuple[int, ...]:
         """The shape after cutting and padding."""
         if self.size is not None:
@@ -119,8 +133,13 @@ class Preprocessing:
                     f"{array.ndim - 1} dimensions ({' x '.join(map(str, array.shape[1:]))}); give one number for each"
                 )
         between = self._resampled(record.subject, array.shape[1:], record.spacing)
-        array = resize_image(array, between)
-        array = cut_or_pad(array, self._final(between), array.min(tuple(range(1, array.ndim)), keepdims=True))
+        array, final = resize_image(array, between), self._final(between)
+        if not self.mark_padding:
+            return self._intensities(_filled(array, final))
+        kept = tuple(map(min, between, final))
+        return _filled(self._intensities(_filled(array, kept)), final)
+
+    def _intensities(self, array: np.ndarray) -> np.ndarray:
         if self.window is not None:
             centre, width = self.window
             array = ((array - (centre - width / 2)) / width).clip(0, 1).astype(np.float32)
@@ -128,6 +147,11 @@ class Preprocessing:
             return array
         scaled = self.normalise == "scale" or (self.normalise == "auto" and _is_fraction(array))
         return _scale(array) if scaled else _standardise(array)
+
+
+def _filled(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Cut, or padded with each channel's least value."""
+    return cut_or_pad(array, size, array.min(tuple(range(1, array.ndim)), keepdims=True))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

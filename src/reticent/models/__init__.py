@@ -8,7 +8,7 @@ from reticent.models.complex_layers import Magnitude, initialise_complex
 from reticent.models.complex_norm import ComplexGroupNorm
 from reticent.models.complex_pooling import MagnitudeMaxPool, PerPart
 from reticent.models.fine_tuning import fine_tune
-from reticent.models.hirescam import hirescam
+from reticent.models.hirescam import convolution_calls, hirescam, hirescam_maps
 from reticent.models.kspace import ikspace, kspace
 from reticent.models.layers import NORMS
 from reticent.models.linear_model import LinearModel
@@ -33,7 +33,7 @@ __all__ = [
     "MarkerClassifier",
     "MeshSage", "NORMS", "Output", "PerPart", "PointNet", "ResNet9", "SURFACE_CHANNELS", "SageLayer", "SeparableMish",
     "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet", "SurfaceGraph", "UNetClassifier",
-    "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "fitting_tensors", "hirescam", "ikspace",
-    "initialise_complex", "kspace", "read_surface_graph", "standardise_weights", "to_complex", "to_private",
-    "transfer_encoder",
+    "add_scale_norm", "additions_without_norm", "build_model", "convolution_calls", "fine_tune", "fitting_tensors",
+    "hirescam", "hirescam_maps", "ikspace", "initialise_complex", "kspace", "read_surface_graph",
+    "standardise_weights", "to_complex", "to_private", "transfer_encoder",
 ]  # fmt: skip

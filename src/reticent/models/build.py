@@ -57,9 +57,10 @@ def build_model(
     Raises:
         InputError: there is no such network, or it does not take the arguments.
     """
-    if vectors:
+    beside = set(vectors or ())
+    if beside and not (name == "slices" and beside == {"padding"}):
         _require_vectors(name, output)
-    factory = _factory("fusion" if name == "default" and vectors else name, output, spatial_dims)
+    factory = _factory("fusion" if name == "default" and beside else name, output, spatial_dims)
     known = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,

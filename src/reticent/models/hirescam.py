@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +24,32 @@ def hirescam(model: nn.Module, image: Tensor, target: int) -> list[Tensor]:
     Raises:
         InputError: the network has no convolution.
     """
-    calls: list[tuple[nn.Module, Tensor]] = []
-    with ExitStack() as hooks, torch.enable_grad():
-        for module in model.modules():
-            if isinstance(module, _ConvNd):
-                hook = module.register_forward_hook(lambda layer, _, output: calls.append((layer, output)))
-                hooks.callback(hook.remove)
+    with convolution_calls(model) as calls:
         logit = model(image.requires_grad_())[:, target].sum()
-        if not calls:
-            raise InputError(f"{type(model).__name__} has no convolution whose outputs could be mapped")
-        outputs = [output for layer, output in calls if layer is calls[-1][0]]
-        gradients = torch.autograd.grad(logit, outputs)
+    return hirescam_maps(logit, calls)
+
+
+@contextmanager
+def convolution_calls(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor]]]:
+    """Convolutions that are called meanwhile, with gradients on, and their outputs."""
+    calls: list[tuple[nn.Module, Tensor]] = []
+    hooks = [
+        module.register_forward_hook(lambda layer, _, output: calls.append((layer, output)))
+        for module in model.modules()
+        if isinstance(module, _ConvNd)
+    ]
+    try:
+        with torch.enable_grad():
+            yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def hirescam_maps(logit: Tensor, calls: Sequence[tuple[nn.Module, Tensor]]) -> list[Tensor]:
+    """See `hirescam`: of a logit for which these calls were made."""
+    if not calls:
+        raise InputError("the network has no convolution whose outputs could be mapped")
+    outputs = [output for layer, output in calls if layer is calls[-1][0]]
+    gradients = torch.autograd.grad(logit, outputs)
     return [(gradient * output).sum(1).detach() for gradient, output in zip(gradients, outputs, strict=True)]

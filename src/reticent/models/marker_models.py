@@ -52,7 +52,7 @@ class FusionClassifier(nn.Module):
     | film | :math:`W [(1 + \Gamma m) \odot \mathrm{LN}(h) + B m] + b`, Gamma and B zero at first (Perez et al. 2018) |
 
     Args:
-        encoder: maps the image (n, C, ...) to features (n, `features`).
+        encoder: maps the image (n, C, ...) to features (n, `features`); where there is "padding", both by name.
         sizes: length of each vector.
         inputs: which of them are used; leave out "missing" to fill in missing values without saying so.
 
@@ -85,7 +85,8 @@ class FusionClassifier(nn.Module):
         self.head = nn.Linear(features + _HIDDEN * (fusion == "concat"), out_channels)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        h = self.norm(self.encoder(inputs["image"]))
+        padded = {name: inputs[name] for name in ("image", "padding") if name in inputs}
+        h = self.norm(self.encoder(padded if len(padded) > 1 else inputs["image"]))
         m = self.markers(torch.cat([inputs[name] for name in self.inputs], 1))
         if self.fusion == "concat":
             return self.head(torch.cat([h, m], 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from reticent.errors import InputError
 from reticent.models.layers import group_norm
+
+_PADDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class SliceOutput:
     """Signed share of each slice in each logit, (n, S, K)."""
     constant: Tensor
     """What the logits are without any slice, (K,)."""
+    mask: Tensor | None = None
+    """True where a slice is there, (n, S); None: everywhere."""
 
 
 def slice_encoder(in_channels: int, features: int, width: int = 16) -> nn.Sequential:
@@ -100,7 +104,10 @@ def _mean_weights(features: Tensor, mask: Tensor | None) -> Tensor:
 class SliceClassifier(nn.Module):
     """Logits (n, out_channels) for volumes (n, C, D, H, W) by a 2-D network on their slices (Ziller et al. 2023).
 
-    A volume is one record whatever its number of slices: their gradients add up before anything is clipped.
+    A volume is one record whatever its number of slices: their gradients add up before anything is clipped. Volumes
+    that were padded to one shape come by name: "image", and "padding" (n, D + H + W), which is above 0.5 where a slice
+    along the first, second or third axis is none of the volume's. Such slices change nothing. Where all of a volume's
+    would be left out, none is: images of one slice may lose it to augmentation, and made-up vectors can be anything.
 
     Args:
         encoder: maps images (m, C, h, w) to features (m, `features`); of sizes as slices along `axes` have them.
@@ -132,21 +139,34 @@ class SliceClassifier(nn.Module):
         )
         self.head = nn.Linear(features, out_channels)
 
-    def forward(self, volume: Tensor) -> Tensor:
-        return self.explain(volume).logits
+    def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+        return self.head(self._pooled(*self._unpacked(inputs))[0].sum(-2))
 
-    def explain(self, volume: Tensor, mask: Tensor | None = None) -> SliceOutput:
+    def explain(self, inputs: Tensor | Mapping[str, Tensor], mask: Tensor | None = None) -> SliceOutput:
         """Logits with what each slice gives to them.
 
         Args:
-            volume: (n, C, D, H, W).
-            mask: True where a slice is there, (n, S) with S = D + H + W for all three axes; False for padding, which
-                then changes nothing.
+            inputs: volumes (n, C, D, H, W), perhaps by name with their padding.
+            mask: of volumes without names, True where a slice is there, (n, S) with S = D + H + W for all three axes.
         """
-        features = torch.cat([self._features(volume, axis) for axis in self.axes], -2)
-        parts, weights = self.pool(features, mask)
+        volume, padded = self._unpacked(inputs)
+        mask = mask if padded is None else padded
+        parts, weights = self._pooled(volume, mask)
         logits = self.head(parts.sum(-2))
-        return SliceOutput(logits, weights, parts @ self.head.weight.mT, self.head.bias)
+        return SliceOutput(logits, weights, parts @ self.head.weight.mT, self.head.bias, mask)
+
+    def _unpacked(self, inputs: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The volumes, and where their slices are there, (n, S)."""
+        if not isinstance(inputs, Mapping):
+            return inputs, None
+        volume = inputs["image"]
+        by_axis = inputs["padding"].split(tuple(volume.shape[2:]), -1)
+        there = torch.cat([by_axis[axis] for axis in self.axes], -1) <= _PADDED
+        return volume, there | ~there.any(-1, keepdim=True)
+
+    def _pooled(self, volume: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Parts and weights, see `AttentionPool`."""
+        return self.pool(torch.cat([self._features(volume, axis) for axis in self.axes], -2), mask)
 
     def _features(self, volume: Tensor, axis: int) -> Tensor:
         """(n, slices, D)."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reticent.data import clip_boxes
+from reticent.data import PADDING, clip_boxes
 
 _ROTATION = 0.085
 """Largest rotation about an axis, in radians (5 degrees)."""
@@ -22,7 +22,8 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch with every record rotated, zoomed and shifted a little, and its grey curve bent (gamma).
 
     Nothing is mirrored: in medical images the side of the body means something. Masks and boxes move with their images
-    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels and vectors stay.
+    (a box becomes the upright one around its moved corners, clipped as `clip_boxes` does), labels and vectors stay. A
+    slice is padding where its middle came from one that was: a turned one may have a corner of the volume or lack one.
     Inputs of one record move together. Surfaces are turned and shifted (`turned`).
     """
     inputs: dict[str, Tensor] = {name: x for name, x in batch["inputs"].items() if x.ndim > 2}
@@ -47,6 +48,8 @@ def augment(batch: dict[str, Any]) -> dict[str, Any]:
         size = (first.shape[2], first.shape[3])
         boxes, objects = clip_boxes(around, targets["objects"].numpy(), size)
         targets |= {"boxes": torch.from_numpy(boxes), "objects": torch.from_numpy(objects)}
+    if PADDING in batch["inputs"]:
+        moved[PADDING] = _moved_padding(batch["inputs"][PADDING], motion, first.shape[2:])
     return {**batch, "inputs": {**batch["inputs"], **moved}, "targets": targets}
 
 
@@ -59,6 +62,17 @@ def turned(surfaces: Tensor) -> Tensor:
     is_vertex = normals.abs().sum(1, keepdim=True) > 0
     shift = 2 * _uniform(len(surfaces), 3, _SHIFT)[..., None].to(surfaces)
     return torch.cat([(rotation @ positions + shift) * is_vertex, rotation @ normals, edges], 1)
+
+
+def _moved_padding(padding: Tensor, motion: Tensor, size: torch.Size) -> Tensor:
+    """Padding (n, D + H + W) of slices that moved with their volume, by where the middle of each came from."""
+    moved = []
+    for axis, own in enumerate(padding.split(tuple(size), 1)):
+        side, row = size[axis], len(size) - 1 - axis
+        here = (2 * torch.arange(side) + 1) / side - 1
+        there = motion[:, row, row, None] * here + motion[:, row, -1, None]
+        moved.append(own.gather(1, ((there + 1) / 2 * side).floor().long().clamp(0, side - 1)))
+    return torch.cat(moved, 1)
 
 
 def _moved_boxes(boxes: Tensor, motion: Tensor, size: torch.Size) -> Tensor:

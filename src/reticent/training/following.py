@@ -135,7 +135,7 @@ def _follow(cls: type[R], cohort: Cohort, opened: _Opened) -> R:
         raise InputError(
             f"{folder.path}: the run folder is not visible to this process; put it on storage that all machines share"
         )
-    data = PreparedCohort(cohort, opened.plan.study, b"the splits are rank 0's")
+    data = PreparedCohort(cohort, opened.plan.study, b"the splits are rank 0's", folder.state())
     data.splits = list(opened.splits)
     data.decode(folder.private / "cache", lambda stage, done, total: None, build=False)
     journal = FollowedJournal(opened.started, opened.plan.study.privacy.steps)

@@ -52,7 +52,8 @@ def new_network(
     image = torch.zeros(2, channels, *image_size)
     if vectors and options.scale_norm:
         raise InputError(
-            "--scale-norm follows an image through a network, and this one takes markers too: leave it out"
+            f"--scale-norm follows an image through a network, and this one takes {' and '.join(vectors)} too: leave "
+            "it out"
         )
     if options.scale_norm:
         model = add_scale_norm(model, image)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
+from reticent.data import PADDING, VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
 from reticent.data.surfaces import Mesh
 from reticent.data.surfaces.preparing import GraphPreparation, ProfilePreparation
 from reticent.errors import InputError
@@ -52,7 +52,9 @@ class Predictor:
         self._channels, self._study, self._image_size = state.inputs, study, state.image_size
         images = [count for name, count in state.inputs.items() if name not in VECTOR_INPUTS]
         channels = images[0] if len(images) == 1 else None
-        self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels, state.marker_scales)
+        self._preprocessing = preprocessing_of(
+            study, self.task, state.image_size, channels, state.marker_scales, PADDING in state.inputs
+        )
         self.markers = parse_markers(study.cohort.markers)
         self._model = released_model(run)
 
@@ -83,8 +85,7 @@ class Predictor:
         """
         prepared = self._prepared(inputs, spacing)
         assert isinstance(self.task, ProbabilityTask)
-        logits = predict(self._model, prepared)
-        named = dict(zip(self.task.classes, self.task.probabilities(logits)[0].tolist(), strict=True))
+        named = self._named(predict(self._model, prepared))
         if not isinstance(self._model, PosteriorMean) or self.task.kind == "multi-label":
             return named
         with torch.no_grad():
@@ -101,7 +102,15 @@ class Predictor:
     def numbers(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None) -> dict[str, float]:
         """The targets of a regression for one record with inputs (C, ...), by name, in their units."""
         assert isinstance(self.task, Regression)
-        values = self.task.physical(predict(self._model, self._prepared(inputs, spacing)).double())
+        return self._named(predict(self._model, self._prepared(inputs, spacing)))
+
+    def _named(self, logits: Tensor) -> dict[str, float]:
+        """Probabilities, or numbers in their units, of one record."""
+        if isinstance(self.task, Regression):
+            values = self.task.physical(logits.double())
+        else:
+            assert isinstance(self.task, ProbabilityTask)
+            values = self.task.probabilities(logits)
         return dict(zip(self.task.classes, values[0].tolist(), strict=True))
 
     def sensitivity(self, mesh: Mesh, name: str) -> tuple[Mesh, dict[str, np.ndarray]]:
@@ -132,10 +141,12 @@ class Predictor:
         maps = predict(self._model, self._prepared(inputs, spacing))[0]
         return detections(maps, shape, self._preprocessing, spacing)
 
-    def explanation(
+    def explained(
         self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None = None
-    ) -> SliceExplanation:
-        """What each slice of one record gave to its prediction, beside HiResCAM of the class with the largest logit.
+    ) -> tuple[dict[str, float], SliceExplanation]:
+        """The `probabilities` or `numbers` of one record, and what each of its slices gave to them.
+
+        Beside HiResCAM of the class with the largest logit.
 
         Raises:
             InputError: the network reads no slices, or it is several.
@@ -149,16 +160,16 @@ class Predictor:
                 "only networks on slices and surfaces say what each part gave: train with --model slices, or leave "
                 "--explain out"
             )
-        (volume,) = self._prepared(inputs, spacing).values()
-        return slice_explanation(self._model, volume, self.task.classes)
+        logits, found = slice_explanation(self._model, self._prepared(inputs, spacing), self.task.classes)
+        return self._named(logits), found
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
-        if absent := [name for name in self._channels if name not in inputs]:
+        record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
+        if absent := [name for name in self._channels if name not in record.inputs]:
             columns = ", ".join(marker.name for marker in self.markers)
             raise InputError(
                 f"the model takes {absent[0]} beside the image: name a manifest with the columns {columns}"
             )
-        record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
         for name, array in record.inputs.items():
             if len(array) != self._channels[name]:
                 raise InputError(f"the image has {len(array)} channels, the model takes {self._channels[name]}")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reticent.data import (
     DECODED_TARGETS,
+    PADDING,
     SPLIT_ROLES,
     VECTOR_INPUTS,
     Cohort,
@@ -32,7 +33,7 @@ from reticent.data import (
     training_scales,
 )
 from reticent.errors import InputError
-from reticent.records import RIDGE, CohortOptions, Study
+from reticent.records import RIDGE, CohortOptions, RunState, Study
 from reticent.training.tasks import Task, make_task
 
 Progress = Callable[[str, int, int], None]
@@ -42,13 +43,17 @@ Progress = Callable[[str, int, int], None]
 class PreparedCohort:
     """Splits by subject, fixed pre-processing, and a decoded cache made by `decode`."""
 
-    def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
-        """Raises InputError if the study's class weights, or its options about images or surfaces, do not fit."""
+    def __init__(self, cohort: Cohort, study: Study, split_key: bytes, begun: RunState | None = None) -> None:
+        """With `begun`, the records as a run of this state took them when it began, perhaps by an earlier version.
+
+        Raises InputError if the study's class weights, or its options about images or surfaces, do not fit.
+        """
         _check_class_weights(study.training.class_weights, cohort)
         guided = study.training.mask_weight is not None
         if not guided:
             _refuse_masks_alone(cohort)
         self.cohort, self.study = replace(cohort, guided=guided), study
+        self._mark_padding = marks_padding(study) and (begun is None or PADDING in begun.inputs)
         fold = study.cohort.fold
         self.splits = (
             assign_splits(cohort, split_key)
@@ -131,10 +136,11 @@ class PreparedCohort:
     def channels(self) -> dict[str, int]:
         """Channels of each input after pre-processing, or the length of a vector."""
         grey = self.study.cohort.grey
-        return {
+        found = {
             name: 1 if grey and name not in VECTOR_INPUTS else channels
             for name, channels in self.cohort.channels.items()
         }
+        return found | ({PADDING: sum(self.image_size)} if self._mark_padding else {})
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -156,7 +162,13 @@ class PreparedCohort:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return preprocessing_of(self.study, self.task, self.image_size, marker_scales=self.marker_scales)
+        return preprocessing_of(
+            self.study,
+            self.task,
+            self.image_size,
+            marker_scales=self.marker_scales,
+            mark_padding=self._mark_padding,
+        )
 
     def decode(self, folder: Path, progress: Progress, *, build: bool = True) -> None:
         """Read and pre-process every record once, into `folder`; afterwards `batch` works.
@@ -234,14 +246,27 @@ def _shares(count: int, units: Sequence[int] | None) -> Tensor:
     return 1.0 / torch.bincount(unit, minlength=1)[unit]
 
 
+def marks_padding(study: Study) -> bool:
+    """Whether the study's network is told which slices of a volume are padding."""
+    model = study.model
+    on_slices = model.name == "slices" or (
+        model.name in ("default", "fusion") and model.arguments.get("encoder") == "slices"
+    )
+    return on_slices and study.cohort.spacing is not None
+
+
 def preprocessing_of(
     study: Study,
     task: Task,
     image_size: tuple[int, ...],
     channels: int | None = None,
     marker_scales: tuple[Scale, ...] = (),
+    mark_padding: bool = False,
 ) -> Preprocessing:
-    """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere."""
+    """What a study does to every record; `channels` (None: as they are) are asked of those from elsewhere.
+
+    `mark_padding` where `marks_padding`, unless a run began without.
+    """
     options = study.cohort
     if len(image_size) == 1:
         return Preprocessing(normalise="none")
@@ -256,6 +281,7 @@ def preprocessing_of(
         least,
         task.keeps_aspect,
         marker_scales,
+        mark_padding,
     )
 
 

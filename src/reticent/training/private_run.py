@@ -232,7 +232,7 @@ class PrivateRun:
         plan = plan or Plan(study, state.noise_multiplier, state.count_noise_multiplier, len(state.classes))
         site = Ledger.open(ledger or Path(state.ledger))
         site.verify(state.anchors)
-        data = PreparedCohort(cohort, study, site.derive_key("split"))
+        data = PreparedCohort(cohort, study, site.derive_key("split"), state)
         if data.fingerprint(site.pseudonym) != state.fingerprint:
             raise InputError(
                 f"{folder.path}: {cohort.uri} is not the cohort that the run started with (other subjects or records); "

@@ -23,12 +23,14 @@ class MadeUpReader:
     channels: tuple[tuple[str, int], ...]
     size: tuple[int, ...]
     task: Task
+    voxel: tuple[float, ...] | None = None
+    """Size in mm, where the study asks for one."""
 
     def shape(self, locator: int) -> tuple[int, ...]:
         return self.size
 
-    def spacing(self, locator: int) -> None:
-        return None
+    def spacing(self, locator: int) -> tuple[float, ...] | None:
+        return self.voxel
 
     def decode(self, locator: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         rng = np.random.default_rng((self.seed, locator))
@@ -66,6 +68,9 @@ def made_up_entries(state: RunState, task: Task, images: Mapping[str, int], seed
     return entries
 
 
-def made_up_reader(state: RunState, task: Task, channels: Mapping[str, int], seed: int) -> MadeUpReader:
-    """Images of the run's size with these channels by input."""
-    return MadeUpReader(seed, tuple(channels.items()), state.image_size, task)
+def made_up_reader(
+    state: RunState, task: Task, channels: Mapping[str, int], seed: int, spacing: tuple[float, ...] | None = None
+) -> MadeUpReader:
+    """Images of the run's size with these channels by input; `spacing` (one number, or one for each axis) in mm."""
+    voxel = spacing * len(state.image_size) if spacing is not None and len(spacing) == 1 else spacing
+    return MadeUpReader(seed, tuple(channels.items()), state.image_size, task, voxel)

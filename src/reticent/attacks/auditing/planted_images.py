@@ -102,7 +102,8 @@ def _scores(run: LoadedRun, folder: Path, included: NDArray[np.bool_], seed: int
         for entry, split in zip(cohort.entries, run.data.splits, strict=True)
         if split == "train"
     ]
-    reader = _Mixed((cohort.reader, made_up_reader(run.state, run.task, cohort.channels, seed)))
+    planted_reader = made_up_reader(run.state, run.task, cohort.channels, seed, run.study.cohort.spacing)
+    reader = _Mixed((cohort.reader, planted_reader))
     mixed = [*members, *(entry for entry, is_in in zip(planted, included, strict=True) if is_in)]
     model = released_model(_trained(run, folder, replace(cohort, entries=mixed, reader=reader), members, seed))
     study = _study(run, len({entry.subject for entry in members}))

@@ -161,8 +161,8 @@ def _make(job: _Job, cache: Path) -> str | None:
         elif (folder := RunFolder(path)).state().status != "finished":
             folder = resume_training(folder, half, ledger=ledger, progress=_quiet, plan=plan)
         state = folder.state()
-        data = PreparedCohort(half, study, b"splits are given")
-        data.decode(cache, _quiet, build=False)
+        data = PreparedCohort(half, study, b"splits are given", state)
+        data.decode(cache, _quiet)
         found = record_signals(released_model(folder), data, make_task(state, study.training), job.records)
     except InputError as error:
         return f"model {job.number}: {error}"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reticent.data import Cohort, DecodedCache
+from reticent.data import PADDING, Cohort, DecodedCache
 from reticent.errors import InputError
 from reticent.records import RunFolder
 from reticent.training.active.acquisition import Acquisition
@@ -46,7 +46,8 @@ def pool_scores(
     load_released(study, model, run.weights, task)
     if made.passes > 1:
         require_dropout(model)
-    records = DecodedCache(pool, preprocessing_of(study, task, state.image_size), cache, progress)
+    preprocessing = preprocessing_of(study, task, state.image_size, mark_padding=PADDING in state.inputs)
+    records = DecodedCache(pool, preprocessing, cache, progress)
     scores: list[Tensor] = []
     for start in range(0, len(records), _CHUNK):
         inputs, _ = records.batch(range(start, min(start + _CHUNK, len(records))))

@@ -16,7 +16,7 @@ from reticent.attacks.loaded_run import LoadedRun
 from reticent.attacks.options import AttackOptions
 from reticent.attacks.reconstruction.observed import NO_DEFENCE, Defence
 from reticent.attacks.reconstruction.scores import pairwise
-from reticent.data import Cohort, open_cohort
+from reticent.data import PADDING, Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.records import RIDGE
 from reticent.training import Restoration, preprocessing_of
@@ -80,7 +80,7 @@ def gather(run: LoadedRun, options: ReconstructionOptions) -> Material:
     """
     overlap: str | None
     data, seed = run.data, run.seed(options)
-    if len(data.channels) > 1:
+    if len(data.channels.keys() - {PADDING}) > 1:
         raise InputError(f"{run.folder.path}: the network takes {len(data.channels)} inputs; images of one are rebuilt")
     rng = np.random.default_rng(seed)
     images, targets = _read(run, _draw(rng, list(data.labelled("train").values()), options.patients))
@@ -168,7 +168,7 @@ def _decoded(run: LoadedRun, cohort: Cohort, rng: np.random.Generator, count: in
     if cohort.ndim != len(data.image_size) or len(cohort.channels) > 1:
         raise InputError(f"{cohort.uri}: its images are of another kind than the run's; name a cohort of such images")
     channels = next(iter(data.channels.values()))
-    preprocessing = preprocessing_of(study, data.task, data.image_size, channels)
+    preprocessing = preprocessing_of(study, data.task, data.image_size, channels, mark_padding=PADDING in data.channels)
     chosen = rng.permutation(len(cohort.entries))[:count]
     loaded = [next(iter(preprocessing.apply(cohort.load(int(i))).inputs.values())) for i in chosen]
     return torch.from_numpy(np.stack(loaded))
