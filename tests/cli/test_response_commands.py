@@ -119,8 +119,9 @@ def test_a_private_run_scales_by_declared_constants_and_says_why_no_references_w
     assert public["network"]["marker_scales"] == [[50.0, 20.0]]
     only = reticent(*private, "--marker", "crp=50,20", "--model", "markers", "--out", "alone")
     assert only.code == 0, only.err
-    audited = reticent("audit", "run", "--attack", "step", "--set", "step.canaries=20", "--seed", "1")
+    audited = reticent("audit", "run", "--set", "step.canaries=20", "--set", "one-run.canaries=50", "--seed", "1")
     assert audited.code == 0, audited.err
+    assert {finding.attack for finding in read_findings(RunFolder(Path("run")))} == {"step", "one-run", "loss"}
 
 
 def test_public_records_fit_the_references_of_a_private_run(reticent, write_clinic, small):

@@ -267,3 +267,11 @@ def test_a_gland_of_adrenalmnist3d_is_told_from_scratch(tmp_path):
     torch.manual_seed(0)
     folder = train(study, cohort, tmp_path / "run", ledger=None, plan=make_plan(study), progress=lambda *_: None)
     assert folder.metrics().splits[-1].metrics["auroc"].value > 0.78
+
+
+def test_an_encoder_whose_maps_cannot_be_shown_is_refused_before_anything_is_trained():
+    with pytest.raises(InputError, match=r"encoder 'torch.nn:Linear' has no convolution"):
+        build_model(
+            "slices", spatial_dims=3, in_channels=1, out_channels=2, image_size=(8, 8, 8),
+            arguments={"encoder": "torch.nn:Linear", "encoder_arguments": {"in_features": 8, "out_features": 64}},
+        )  # fmt: skip

@@ -97,7 +97,7 @@ def slices(
     """A `SliceClassifier` on `slice_encoder`, or the 2-D network of another name, whose outputs are a slice's features.
 
     Raises:
-        InputError: the images are no volumes, or the encoder or the options do not fit.
+        InputError: the images are no volumes, the encoder has no convolution, or it or the options do not fit.
     """
     if spatial_dims != 3:
         raise InputError("model 'slices' reads volumes, and these are images: name its encoder as the model")
@@ -112,6 +112,8 @@ def slices(
             image_size=(max(image_size),) * 2,
             arguments=encoder_arguments,
         )
+    if not any(isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) for layer in network.modules()):
+        raise InputError(f"encoder {encoder!r} has no convolution, by whose maps slices are explained: choose another")
     return SliceClassifier(network, out_channels, features, **options)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from reticent.attacks.loaded_run import LoadedRun
-from reticent.attacks.reconstruction.on_runs.material import ReconstructionOptions, gather
+from reticent.attacks.reconstruction.on_runs.material import ReconstructionOptions, gather, no_gradients
 from reticent.attacks.reconstruction.reconciliation import Protocol, reconcile
 from reticent.errors import InputError
 from reticent.records import Interval, Performance, Reconciliation, RunFolder, Study, headline
@@ -53,6 +53,8 @@ def reconcile_sweep(
         sigma = run.state().noise_multiplier
         values[None if sigma is None else float(f"{sigma:.6g}")].append(_value(run, split, name))
     with LoadedRun(first, ledger, progress) as loaded:
+        if reason := no_gradients(loaded):
+            raise InputError(f"{sweep}: cannot be reconciled: {reason}")
         protocol = Protocol(
             subjects=len(loaded.data.subjects("train")),
             sampling_rate=privacy.sampling_rate,

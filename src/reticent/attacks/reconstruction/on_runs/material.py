@@ -76,12 +76,10 @@ def gather(run: LoadedRun, options: ReconstructionOptions) -> Material:
     """Draw the patients, and read the adversary's images.
 
     Raises:
-        InputError: the cohort has several inputs, or there is nobody whose images the adversary could have.
+        InputError: there is nobody whose images the adversary could have.
     """
     overlap: str | None
     data, seed = run.data, run.seed(options)
-    if len(data.channels.keys() - {PADDING}) > 1:
-        raise InputError(f"{run.folder.path}: the network takes {len(data.channels)} inputs; images of one are rebuilt")
     rng = np.random.default_rng(seed)
     images, targets = _read(run, _draw(rng, list(data.labelled("train").values()), options.patients))
     if options.public is None:
@@ -127,6 +125,8 @@ def no_gradients(run: LoadedRun) -> str | None:
         return "the run was trained on surfaces, which no attack rebuilds"
     if run.study.model.name == RIDGE:
         return "the run is solved from moments, not trained by gradients"
+    if len(inputs := run.state.inputs.keys() - {PADDING}) > 1:
+        return f"the network takes {', '.join(sorted(inputs))} together, and attacks rebuild images alone"
     if isinstance(run.task, Restoration):
         return "the run's gradients are of images that are partly hidden, which this attack does not rebuild"
     if run.study.privacy.private_activations:
