@@ -189,9 +189,8 @@ def table(results: Mapping[str, Mapping[str, list[Cell]]]) -> None:
                     drawn = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
                     low, high = np.quantile(drawn, [0.025, 0.975])
                     columns.append(f"{key} {values.mean():.3f} ({low:.3f} to {high:.3f})")
-                else:
-                    values = np.array([run[key] for run in runs])
-                    columns.append(f"{key} {values.mean():.3f} ({values.min():.3f} to {values.max():.3f})")
+                elif known := [run[key] for run in runs if run[key] is not None]:
+                    columns.append(f"{key} {np.mean(known):.3f} ({min(known):.3f} to {max(known):.3f})")
             print(f"| {name} | {len(runs)} | " + " | ".join(columns) + " |")
 
 
