@@ -113,7 +113,7 @@ def test_numbers_of_a_coco_file_come_back_for_other_tools(run, tmp_path):
         (["--unit", "record", "--class-weights", "counted"], "needs one class per record"),
         (["--unit", "record", "--class-weights", "1,2,3"], "3 numbers for 1 classes"),
         (["--unit", "record", "--patch-size", "16"], "--patch-size is for segmentation"),
-        (["--unit", "record", "--label", "x"], "apply to a manifest"),
+        (["--unit", "record", "--label", "x"], "--label goes with surfaces, DICOM, a manifest"),
         ([], "no subject (patient) identifiers; say boxes:"),
     ],
 )

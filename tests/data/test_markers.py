@@ -76,7 +76,7 @@ def test_wrong_declarations_and_cells_name_the_row_and_the_remedy(make_manifest,
 
 
 def test_markers_are_columns_of_a_manifest_only(tmp_path):
-    with pytest.raises(InputError, match="--marker names columns of a manifest"):
+    with pytest.raises(InputError, match=r"--marker goes with a manifest \(.csv, .parquet\); leave it out"):
         open_cohort(str(tmp_path), markers={"crp": "0,1"})
 
 

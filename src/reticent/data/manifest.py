@@ -15,8 +15,9 @@ from reticent.data.files import FileLocator, FileReader, read_header
 from reticent.data.labels import class_labels, looks_binary, multi_labels, target_values
 from reticent.data.lookup import find_image, find_mask
 from reticent.data.markers import Marker, read_markers, with_markers
+from reticent.data.opening import Opening
 from reticent.data.surfaces.mesh_files import is_mesh
-from reticent.data.surfaces.reader import MeshFile, SurfaceOptions, SurfaceReader
+from reticent.data.surfaces.reader import MeshFile, SurfaceReader
 from reticent.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,14 +51,12 @@ class Roles:
     targets: tuple[str, ...] = ()
 
 
-def open_manifest(
-    uri: str,
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    markers: Sequence[Marker],
-    targets: Sequence[str],
-    surfaces: SurfaceOptions,
-) -> Cohort:
+def is_manifest(uri: str) -> bool:
+    """Whether the address is a manifest's, by its suffix."""
+    return uri.lower().endswith(MANIFEST_SUFFIXES)
+
+
+def open_manifest(uri: str, opening: Opening) -> Cohort:
     """Open a manifest; files are looked up in its folder, then in `images/` (masks in `masks/`).
 
     Columns are found by their usual names or by `columns` (role or attribute to column), `labels` and `targets` (of a
@@ -66,9 +65,10 @@ def open_manifest(
     the images. The files are images or meshes. Raises InputError, with the row (the header is row 1), for missing
     files, repeated files, unfit labels or markers, and unknown splits.
     """
+    columns, markers = opening.columns, opening.markers
     path = Path(uri)
     table = read_table(path)
-    roles = find_roles(path, table, columns, labels, targets)
+    roles = find_roles(path, table, columns, opening.labels, opening.targets)
     splits = find_splits(path, table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = read_labels(path, table, roles, unlabelled)
@@ -83,7 +83,7 @@ def open_manifest(
     if is_mesh(first):
         if markers:
             raise InputError(f"{path}: --marker goes with images, and these are surfaces: leave it out")
-        reader = SurfaceReader(surfaces.preparation())
+        reader = SurfaceReader(opening.surfaces.preparation())
         meshes = [replace(entry, locator=MeshFile(entry.locator.image)) for entry in entries]
         return Cohort(
             uri, manifest_name(path), task, classes, meshes, reader.channels, 1, has_subjects, reader,

@@ -9,6 +9,7 @@ from reticent.data.manifest import (
     find_column,
     find_file_column,
     find_splits,
+    is_manifest,
     read_table,
     texts,
 )
@@ -30,7 +31,7 @@ def read_pool(uri: str, columns: Mapping[str, str], label: str | None = None) ->
             subject, of a label too many or too few, of a split that does not belong, and of a file listed twice.
     """
     path = Path(uri)
-    if not uri.lower().endswith(MANIFEST_SUFFIXES):
+    if not is_manifest(uri):
         raise InputError(f"{uri}: records to label come from a manifest ({', '.join(MANIFEST_SUFFIXES)}); write one")
     table = read_table(path)
     present = [str(name) for name in table.columns]

@@ -11,7 +11,7 @@ from reticent.data.attributes import attribute_rows, decades
 from reticent.data.cohort import Cohort, Entry, LeftOut, Task
 from reticent.data.dicom.address import Rules, parse_address
 from reticent.data.dicom.headers import NOT_DICOM, Header
-from reticent.data.dicom.index import Found, Progress, index_headers
+from reticent.data.dicom.index import Found, index_headers
 from reticent.data.dicom.personal import personal_remarks
 from reticent.data.dicom.reader import DicomLocator, DicomReader
 from reticent.data.dicom.selection import choose, keep_wanted
@@ -19,6 +19,7 @@ from reticent.data.dicom.series import Refused, Series, find_series, without_cop
 from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subject_column, subjects_of
 from reticent.data.lookup import find_mask
 from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, texts
+from reticent.data.opening import Opening
 from reticent.errors import InputError
 
 
@@ -35,15 +36,7 @@ class _Labels:
     attributes: Sequence[Mapping[str, str]]
 
 
-def open_dicom(
-    uri: str,
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    targets: Sequence[str] = (),
-    *,
-    strict: bool = True,
-    progress: Progress | None = None,
-) -> Cohort:
+def open_dicom(uri: str, opening: Opening) -> Cohort:
     """Open the folder of an address `dicom:FOLDER?rule=value&…`, or a folder alone, by its headers.
 
     A volume is made of each series of CT, MR or PET that is an even stack, and an image of each file of other
@@ -55,8 +48,8 @@ def open_dicom(
     several modalities, and for tables that do not fit.
     """
     root, rules = parse_address(uri)
-    labelled = _labels(root, rules, columns, labels, targets, strict)
-    found = index_headers(root, progress)
+    labelled = _labels(root, rules, opening)
+    found = index_headers(root, opening.progress)
     headers, copies = without_copies(each for each in found.values() if isinstance(each, Header))
     parts = find_series(headers, rules)
     readable = [part for part in parts if isinstance(part, Series)]
@@ -76,7 +69,7 @@ def open_dicom(
         raise InputError(f"{uri}: {_why_nothing(found, left_out)}")
     modalities = Counter(series.header.modality for series in choice.chosen).most_common()
     counted = ", ".join(f"{name} ({n})" for name, n in modalities)
-    if strict and len(modalities) > 1:
+    if opening.strict and len(modalities) > 1:
         raise InputError(f"{uri}: several modalities: {counted}; choose one: dicom:{root}?modality={modalities[0][0]}")
     remarks = personal_remarks(headers, copies)
     remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
@@ -159,16 +152,10 @@ def _years(age: str) -> str | None:
     return age[:-1] if age[-1:] == "Y" and age[:-1].isdecimal() else None
 
 
-def _labels(
-    root: Path,
-    rules: Rules,
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    targets: Sequence[str],
-    strict: bool,
-) -> _Labels | None:
+def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
+    columns, labels, targets = opening.columns, opening.labels, opening.targets
     if rules.labels is None:
-        if strict or columns or labels or targets:
+        if opening.strict or columns or labels or targets:
             raise InputError(
                 f"{root}: no labels; join a table with a column {', '.join(list(KEYS)[2:])}: "
                 f"dicom:{root}?labels=FILE.csv"
