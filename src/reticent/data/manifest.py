@@ -194,16 +194,17 @@ def find_roles(
     targets: Sequence[str] = (),
     *,
     files: bool = True,
+    labelled: bool = True,
 ) -> Roles:
     """The column of each role, as named or by its usual name; raises InputError if one is unclear.
 
-    Without `files` no column is the file's.
+    Without `files` no column is the file's; not `labelled`, none is looked for that holds labels or masks.
     """
     if labels and targets:
         raise InputError(f"{path}: --label is for classes, --target for numbers; say one of them")
     present = [str(name) for name in table.columns]
     for role in columns:
-        if role not in _ALIASES and (meant := get_close_matches(role, _ALIASES, 1)):
+        if role not in _ALIASES and (meant := get_close_matches(role, _ALIASES, 1, 0.75)):
             raise InputError(f"{path}: --column {role}=…: did you mean {meant[0]}?")
     for named in (*columns.values(), *labels, *targets):
         if named not in present:
@@ -216,8 +217,8 @@ def find_roles(
     find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
     asked = tuple(labels) or ((columns["label"],) if "label" in columns and not targets else ())
-    mask = find("mask")
-    if not asked and mask is None and not targets:
+    mask = find("mask") if labelled else None
+    if labelled and not asked and mask is None and not targets:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
     for label in (*asked, *targets):
         if label in (file, subject, split, mask):

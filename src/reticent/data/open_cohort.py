@@ -37,6 +37,7 @@ def open_cohort(
     unit: Literal["subject", "record"] = "subject",
     download: bool = False,
     strict: bool = True,
+    labelled: bool = True,
     hashed: bool = True,
     progress: Progress | None = None,
 ) -> Cohort:
@@ -53,12 +54,13 @@ def open_cohort(
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
+    Not `labelled`, for prediction, a table beside DICOM is read for `markers` alone, and one beside boxes not at all.
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
     opening = Opening(
         columns or {}, labels or (), parse_markers(markers or {}), tuple(targets or ()), surfaces or SurfaceOptions(),
-        download, strict, progress,
+        download, strict, labelled, progress,
     )  # fmt: skip
     cohort = _read(uri, opening)
     if cohort.task == "regression":
@@ -141,7 +143,7 @@ class _Form:
 _FORMS = (
     _Form("surfaces", lambda uri: uri.startswith(SCHEME), _read_surfaces, ("columns", "labels", "targets")),
     _Form("DICOM", is_dicom, open_dicom, ("columns", "labels", "targets")),
-    _Form("boxes", is_detection, _alone(open_detection)),
+    _Form("boxes (table=FILE)", is_detection, open_detection, ("columns",)),
     _Form(f"a manifest ({', '.join(MANIFEST_SUFFIXES)})", is_manifest, open_manifest, tuple(_FLAGS)),
     _Form("an archive of meshes", is_bundle, open_bundle, ("columns", "labels", "targets")),
     _Form("MedMNIST", lambda uri: uri.startswith("medmnist:"), lambda uri, o: open_medmnist(uri, o.download)),

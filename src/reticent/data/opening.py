@@ -21,4 +21,5 @@ class Opening:
     surfaces: SurfaceOptions = field(default_factory=SurfaceOptions)
     download: bool = False
     strict: bool = True
+    labelled: bool = True
     progress: Progress | None = None
