@@ -14,7 +14,7 @@ from reticent.data.cohort import Cohort, Entry, Task, canonical_split
 from reticent.data.files import FileLocator, FileReader, read_header
 from reticent.data.labels import class_labels, looks_binary, multi_labels, target_values
 from reticent.data.lookup import find_image, find_mask
-from reticent.data.markers import Marker, read_markers, with_markers
+from reticent.data.markers import measurements, parse_markers, read_markers, with_markers
 from reticent.data.opening import Opening
 from reticent.data.surfaces.mesh_files import is_mesh
 from reticent.data.surfaces.reader import MeshFile, SurfaceReader
@@ -73,8 +73,7 @@ def open_manifest(uri: str, opening: Opening) -> Cohort:
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = read_labels(path, table, roles, unlabelled)
     locators = _locators(path, table, roles, unlabelled)
-    numeric = {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
-    attributes = row_attributes(table, roles, columns, without=numeric)
+    attributes = row_attributes(table, roles, columns, without=measurements(markers))
     subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
     files = [str(file) for file in table[roles.file]]
     rows = zip(files, subjects, splits, row_labels, attributes, locators, strict=True)
@@ -93,7 +92,7 @@ def open_manifest(uri: str, opening: Opening) -> Cohort:
         uri, manifest_name(path), task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
     )  # fmt: skip
-    return with_markers(cohort, path, table, markers) if markers else cohort
+    return with_markers(cohort, path, table, markers, range(len(table))) if markers else cohort
 
 
 def row_attributes(
@@ -130,14 +129,14 @@ def manifest_rows(uri: str, columns: Mapping[str, str]) -> tuple[list[dict[str, 
     return [row for row in rows if row[file]], file
 
 
-def manifest_markers(uri: str, columns: Mapping[str, str], markers: Sequence[Marker]) -> list[dict[str, np.ndarray]]:
-    """The vectors "markers" and "missing" of each image of `manifest_images`.
+def manifest_markers(uri: str, columns: Mapping[str, str], markers: Mapping[str, str]) -> list[dict[str, np.ndarray]]:
+    """The vectors "markers" and "missing" of each image of `manifest_images`, of markers as declared.
 
     Raises InputError with the row for a cell that does not fit its declaration, or without such a column.
     """
     path, table, present, named = _listed(uri, columns)
     files = texts(table, find_file_column(path, present, named))
-    rows = zip(files, *read_markers(path, table, markers), strict=True)
+    rows = zip(files, *read_markers(path, table, parse_markers(markers)), strict=True)
     return [{"markers": values, "missing": missing} for file, values, missing in rows if file is not None]
 
 

@@ -1,4 +1,4 @@
-"""Tabular markers beside the images: columns of a manifest as one vector a record, and which of them are missing.
+"""Tabular markers beside the images: columns of a table as one vector a record, and which of them are missing.
 
 A marker is declared in a few words:
 
@@ -89,19 +89,35 @@ def parse_markers(declared: Mapping[str, str]) -> tuple[Marker, ...]:
     return tuple(parse_marker(name, text) for name, text in declared.items())
 
 
-def with_markers(cohort: Cohort, path: Path, table: pandas.DataFrame, markers: Sequence[Marker]) -> Cohort:
-    """The cohort with the vectors "markers" and "missing" beside its images; row i of the table is record i.
+def measurements(markers: Sequence[Marker]) -> set[str]:
+    """The columns whose values are no subgroups: numbers, but for an age, which is one by decades."""
+    return {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
+
+
+def with_markers(
+    cohort: Cohort, path: Path, table: pandas.DataFrame, markers: Sequence[Marker], rows: Sequence[int]
+) -> Cohort:
+    """The cohort with the vectors "markers" and "missing" beside its images; `rows` has each record's position.
 
     Raises:
         InputError: naming column, row and remedy: there is no such column, or a cell does not fit its declaration.
     """
     values, missing = read_markers(path, table, markers)
     entries = [
-        replace(entry, locator=_Marked(entry.locator, row, gaps))
-        for entry, row, gaps in zip(cohort.entries, values, missing, strict=True)
+        replace(entry, locator=_Marked(entry.locator, values[row], missing[row]))
+        for entry, row in zip(cohort.entries, rows, strict=True)
     ]
     channels = {**cohort.channels, "markers": values.shape[1], "missing": len(markers)}
     return replace(cohort, entries=entries, channels=channels, reader=_MarkedReader(cohort.reader))
+
+
+def without_markers(cohort: Cohort) -> Cohort:
+    """The cohort that `with_markers` was given; any other as it is."""
+    if not isinstance(cohort.reader, _MarkedReader):
+        return cohort
+    entries = [replace(entry, locator=entry.locator.record) for entry in cohort.entries]
+    channels = {name: length for name, length in cohort.channels.items() if name not in VECTOR_INPUTS}
+    return replace(cohort, entries=entries, channels=channels, reader=cohort.reader.reader)
 
 
 def read_markers(path: Path, table: pandas.DataFrame, markers: Sequence[Marker]) -> tuple[np.ndarray, np.ndarray]:

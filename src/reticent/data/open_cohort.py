@@ -54,7 +54,7 @@ def open_cohort(
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
-    Not `labelled`, for prediction, a table beside DICOM is read for `markers` alone, and one beside boxes not at all.
+    Not `labelled`, for prediction, the tables of DICOM and of boxes are read for `markers` alone.
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
@@ -142,7 +142,7 @@ class _Form:
 # The first row that recognises the address is the form; a new form is one row.
 _FORMS = (
     _Form("surfaces", lambda uri: uri.startswith(SCHEME), _read_surfaces, ("columns", "labels", "targets")),
-    _Form("DICOM", is_dicom, open_dicom, ("columns", "labels", "targets")),
+    _Form("DICOM (labels=FILE)", is_dicom, open_dicom, tuple(_FLAGS)),
     _Form("boxes (table=FILE)", is_detection, open_detection, ("columns",)),
     _Form(f"a manifest ({', '.join(MANIFEST_SUFFIXES)})", is_manifest, open_manifest, tuple(_FLAGS)),
     _Form("an archive of meshes", is_bundle, open_bundle, ("columns", "labels", "targets")),

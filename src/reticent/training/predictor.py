@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
+from reticent.data import VECTOR_INPUTS, Record, SurfaceOptions
 from reticent.data.surfaces import Mesh
 from reticent.data.surfaces.preparing import GraphPreparation, ProfilePreparation
 from reticent.errors import InputError
@@ -53,7 +53,7 @@ class Predictor:
         images = [count for name, count in state.inputs.items() if name not in VECTOR_INPUTS]
         channels = images[0] if len(images) == 1 else None
         self._preprocessing = preprocessing_of(study, self.task, state.image_size, channels, state.marker_scales)
-        self.markers = parse_markers(study.cohort.markers)
+        self.markers = study.cohort.markers
         self._model = released_model(run)
 
     @property
@@ -154,9 +154,9 @@ class Predictor:
 
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
         if absent := [name for name in self._channels if name not in inputs]:
-            columns = ", ".join(marker.name for marker in self.markers)
             raise InputError(
-                f"the model takes {absent[0]} beside the image: name a manifest with the columns {columns}"
+                f"the model takes {absent[0]} beside the image: name a manifest with the columns "
+                f"{', '.join(self.markers)}, or DICOM with them in labels=FILE"
             )
         record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
         for name, array in record.inputs.items():

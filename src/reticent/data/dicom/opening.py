@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reticent.data.attributes import attribute_rows, decades
@@ -18,7 +18,8 @@ from reticent.data.dicom.selection import choose, keep_wanted
 from reticent.data.dicom.series import Refused, Series, find_series, without_copies
 from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subject_column, subjects_of
 from reticent.data.lookup import find_mask
-from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, texts
+from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, read_table, texts
+from reticent.data.markers import measurements, with_markers
 from reticent.data.opening import Opening
 from reticent.errors import InputError
 
@@ -41,13 +42,14 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
 
     A volume is made of each series of CT, MR or PET that is an even stack, and an image of each file of other
     modalities; of every study one volume is kept (`Rules`, `choose`). What is not kept is told in `left_out`. Labels
-    come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest. The subject
-    is the PatientID, or what the table of `subjects=` says.
+    come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest, and columns
+    of `markers` become vectors beside the images. The subject is the PatientID, or what the table of `subjects=` says.
 
-    Not `strict`, a cohort without labels is opened too. Raises InputError if nothing is left, if what is left is of
-    several modalities, and for tables that do not fit.
+    Not `strict`, a cohort without labels is opened too; not `labelled`, the table is asked for markers alone. Raises
+    InputError if nothing is left, if what is left is of several modalities, and for tables that do not fit.
     """
     root, rules = parse_address(uri)
+    rules = rules if opening.labelled else replace(rules, subjects=None)
     labelled = _labels(root, rules, opening)
     found = index_headers(root, opening.progress)
     headers, copies = without_copies(each for each in found.values() if isinstance(each, Header))
@@ -75,7 +77,11 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
     remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
     if labelled is not None:
         remarks[f"rows of {labelled.joined.path.name} without images"] = without_images
-    return _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
+    cohort = _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
+    if labelled is None or not opening.markers:
+        return cohort
+    joined = labelled.joined
+    return with_markers(cohort, joined.path, joined.table, opening.markers, _rows(joined, choice.chosen))
 
 
 def _cohort(
@@ -103,6 +109,11 @@ def _cohort(
         remarks=remarks,
         subject_remedy="map them to subjects with dicom:FOLDER?subjects=FILE (columns StudyInstanceUID and subject)",
     )
+
+
+def _rows(joined: Joined, chosen: Sequence[Series]) -> list[int]:
+    rows = [joined.row(series.header) for series in chosen]
+    return [row for row in rows if row is not None]  # series without a row are left out
 
 
 def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -> list[Entry]:
@@ -153,22 +164,25 @@ def _years(age: str) -> str | None:
 
 
 def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
-    columns, labels, targets = opening.columns, opening.labels, opening.targets
+    columns, labels, targets, markers = opening.columns, opening.labels, opening.targets, opening.markers
     if rules.labels is None:
-        if opening.strict or columns or labels or targets:
+        if opening.strict or labels or targets or markers or (columns and opening.labelled):
             raise InputError(
-                f"{root}: no labels; join a table with a column {', '.join(list(KEYS)[2:])}: "
-                f"dicom:{root}?labels=FILE.csv"
+                f"{root}: no {'labels' if opening.labelled else 'markers'}; join a table with a column "
+                f"{', '.join(list(KEYS)[2:])}: dicom:{root}?labels=FILE.csv"
             )
         return None
-    path = rules.labels
+    path, table = rules.labels, read_table(rules.labels)
+    if not opening.labelled:
+        present = {role: column for role, column in columns.items() if column in table.columns}
+        return _unlabelled(join_table(path, table, present))
     for role in ("file", "subject"):
         if role in columns:
             raise InputError(
                 f"{path}: --column {role}={columns[role]} is for manifests; name the identifier that joins images with "
                 "--column PatientID=NAME, and the subjects with subjects=FILE"
             )
-    joined = join_table(path, columns)
+    joined = join_table(path, table, columns)
     if rules.subjects is None and (own := subject_column(joined.table)) is not None:
         raise InputError(
             f"{path}: has a column {own}, but subjects are the PatientID unless subjects= says otherwise; "
@@ -184,8 +198,14 @@ def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
     for row, (mask, split) in enumerate(zip(masks, splits, strict=True), start=2):
         if roles.mask is not None and not roles.labels and mask is None and split != "unlabelled":
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
-    attributes = attribute_rows(joined.table, _free(joined, roles), {c: role for role, c in others.items()})
+    names = [name for name in _free(joined, roles) if name not in measurements(markers)]
+    attributes = attribute_rows(joined.table, names, {c: role for role, c in others.items()})
     return _Labels(joined, task, classes, values, splits, masks, attributes)
+
+
+def _unlabelled(joined: Joined) -> _Labels:
+    count = len(joined.table)
+    return _Labels(joined, "multi-class", (), [None] * count, ["unlabelled"] * count, [None] * count, [{}] * count)
 
 
 def _free(joined: Joined, roles: Roles) -> list[str]:

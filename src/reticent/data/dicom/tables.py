@@ -49,12 +49,11 @@ class Joined:
         return missing
 
 
-def join_table(path: Path, columns: Mapping[str, str]) -> Joined:
-    """Read a table, joined by the finest identifier that names a column of it (or that `columns` names).
+def join_table(path: Path, table: pandas.DataFrame, columns: Mapping[str, str]) -> Joined:
+    """The table of a file, joined by the finest identifier that names a column of it (or that `columns` names).
 
     Raises InputError for a table without one, and with the row for a missing or repeated identifier.
     """
-    table = read_table(path)
     present = [str(name) for name in table.columns]
     key, column = _key(path, present, columns)
     rows: dict[str, int] = {}
@@ -100,7 +99,7 @@ def subjects_of(path: Path | None) -> tuple[Joined | None, list[str | None]]:
     """The table of subjects, and its column "subject"; raises InputError if it has none or leaves one empty."""
     if path is None:
         return None, []
-    joined = join_table(path, {})
+    joined = join_table(path, read_table(path), {})
     column = subject_column(joined.table)
     if column is None:
         raise InputError(f"{path}: no column subject; give every {joined.key} the subject (person) it belongs to")
