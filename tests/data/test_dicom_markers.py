@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dicom_tree import voxels, write_series
 
-from reticent.data import inspect_cohort, marker_values, open_cohort, without_markers
+from reticent.data import inspect_cohort, marker_values, open_cohort, parse_markers, without_markers
 from reticent.errors import InputError
 
 MARKERS = {"crp": "log,0..500", "sex": "f|m"}
@@ -46,7 +46,9 @@ def test_each_series_has_the_markers_of_its_row(clinic):
     assert cohort.load(0).inputs["image"].shape == (1, 6, 6, 4)
     assert "crp" not in cohort.entries[0].attributes
     assert without_markers(cohort).load(0).inputs.keys() == {"image"}
-    assert not inspect_cohort(cohort, ["train"] * 5).unreadable
+    summary = inspect_cohort(cohort, ["train"] * 5, markers=parse_markers(MARKERS))
+    assert not summary.unreadable
+    assert (summary.markers["crp"].missing, summary.markers["crp"].spread) == (1, (9.0, 299.5, 500.0))
 
 
 def test_tables_without_labels_give_markers_to_predict_with(clinic):
