@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from reticent.attacks import LoadedRun
 from reticent.attacks.auditing.made_up_cohort import made_up_cohort
 from reticent.records import RunFolder, make_study
-from reticent.training import PreparedCohort
+from reticent.training import PreparedCohort, make_task
 
 
 def test_a_training_like_a_fold_s_is_on_all_that_the_attack_trains_on(tmp_path):
@@ -22,7 +22,7 @@ def test_a_training_like_a_fold_s_is_on_all_that_the_attack_trains_on(tmp_path):
         image_size=(8, 8), ranges=(),
     )  # fmt: skip
     run.state = state
-    cohort = made_up_cohort(state, {f"planted-{k}": 1 for k in range(30)}, seed=0)
+    cohort = made_up_cohort(state, make_task(state), {f"planted-{k}": 1 for k in range(30)}, seed=0)
     data = PreparedCohort(cohort, run.repeated_study(), b"splits are given")
     assert set(data.splits) == {"train"}
     assert set(PreparedCohort(cohort, run.study, b"splits are given").splits) == {"train", "test"}

@@ -129,7 +129,7 @@ def test_attributes_of_the_table_are_subgroups(run, tmp_path):
         (["--unit", "record", "--class-weights", "counted"], "needs one class per record"),
         (["--unit", "record", "--class-weights", "1,2,3"], "3 numbers for 1 classes"),
         (["--unit", "record", "--patch-size", "16"], "--patch-size is for segmentation"),
-        (["--unit", "record", "--label", "x"], "--label goes with surfaces, DICOM, a manifest"),
+        (["--unit", "record", "--label", "x"], "--label goes with surfaces, DICOM (labels=FILE), a manifest"),
         ([], "no subject (patient) identifiers; name them in a column subject of boxes:"),
     ],
 )

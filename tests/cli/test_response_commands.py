@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from reticent.accounting import Composition, Gaussian, mechanism_from_dict
 from reticent.governance import Ledger
-from reticent.records import RunFolder, privacy_numbers
+from reticent.records import RunFolder, privacy_numbers, read_findings
 
 STUDY = """
 [cohort]
@@ -344,3 +344,71 @@ def test_recist_writes_categories_labels_and_counts(reticent):
     assert Path("labels.csv").read_text() == "subject,label\na,responder\nb,non-responder\n"
     assert "a,1,50,50,30,PR,neither,responder" in Path("response.csv").read_text()
     assert reticent("recist", "lesions.csv", "--out", "response.csv").code == 2
+
+
+def test_masks_guide_a_classifier_whose_labels_are_partly_missing(reticent, write_masks, small):
+    """Private: everybody who trains is charged; attacks on membership look at patients with labels alone."""
+    manifest = write_masks()
+    lines = manifest.read_text().splitlines()
+    cells = [line.split(",") for line in lines[1:]]
+    alone = [row[1] for k, row in enumerate(cells) if row[4] == "train" and k % 3 == 0]
+    manifest.write_text(
+        "\n".join([lines[0], *(",".join([*row[:3], "" if row[1] in alone else row[3], row[4]]) for row in cells)])
+        + "\n"
+    )
+    options = ["--label", "label", "--noise-multiplier", "1", "--steps", "4", "--out", "run"]
+    refused = reticent("train", manifest, *options)
+    assert (refused.code, "--mask-weight 0.5 learns from such masks" in refused.err) == (2, True)
+    ended = reticent("train", manifest, *options, "--mask-weight", "0.5", "--model-argument", "width=4")
+    assert ended.code == 0, ended.err
+    run = RunFolder(Path("run"))
+    assert len(run.training_pseudonyms()) == 18
+    assert run.metrics().splits[-1].records == 6
+    predicted = reticent("predict", "run", manifest.parent / "images")
+    assert len(predicted.printed.splitlines()) == 25
+    no_sense = reticent("audit", "run", "--attack", "gradient-inversion")
+    assert (no_sense.code, "the run's gradients are of masks too" in no_sense.err) == (2, True)
+    attacks = ["loss", "lira", "identification", "imprint", "planted-images", "step"]
+    chosen = [part for name in attacks for part in ("--attack", name)]
+    audited = reticent(
+        "audit", "run", *chosen, "--set", "lira.references=2", "--set", "step.canaries=20", "--seed", "1"
+    )
+    assert audited.code == 0, audited.err
+    assert {finding.attack for finding in read_findings(run)} == set(attacks)
+
+
+def test_images_without_labels_start_a_classifier(reticent, write_masks, site_ledger):
+    """The private encoder may start a private classifier: both are charged to their patients."""
+    manifest = write_masks()
+    base = [
+        "train",
+        manifest,
+        "--noise-multiplier",
+        "1",
+        "--steps",
+        "3",
+        "--sampling-rate",
+        "0.3",
+        "--image-size",
+        "32",
+    ]
+    first = reticent(*base, "--pretrain", "--out", "images")
+    assert first.code == 0, first.err
+    run = RunFolder(Path("images"))
+    assert set(run.metrics().splits[-1].metrics) == {"r2", "mse"}
+    assert "Mean squared error" in Path("images/report.html").read_text()
+    start = ["--init-from", "images/release/model.safetensors", "--init-origin", "the same images, without labels"]
+    second = reticent(*base, "--label", "label", "--model", "unet-encoder", *start, "--out", "run")
+    assert second.code == 0, second.err
+    assert "12 of the network's 14 tensors start from it" in second.err
+    with Ledger.open(site_ledger) as ledger:
+        assert len([entry for entry in ledger.entries() if entry.event == "settle"]) == 2
+    said = reticent("predict", "images", manifest)
+    assert (said.code, "predicts nothing; start others from it" in said.err) == (2, True)
+    audited = reticent("audit", "images", "--attack", "step", "--set", "step.canaries=20", "--seed", "1")
+    assert audited.code == 0, audited.err
+    for attack, reason in (("loss", "says nothing of a patient"), ("imprint", "images that are partly hidden")):
+        no_sense = reticent("audit", "images", "--attack", attack)
+        assert (no_sense.code, reason in no_sense.err) == (2, True), no_sense.err
+    both = reticent(*base, "--pretrain", "--label", "label", "--out", "both")
+    assert (both.code, "leave out --label" in both.err) == (2, True)

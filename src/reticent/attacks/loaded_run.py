@@ -19,7 +19,15 @@ from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger
 from reticent.records import PrivacyStatement, RunFolder, RunState, Study
-from reticent.training import PreparedCohort, Progress, Task, make_task, open_study_cohort, released_model
+from reticent.training import (
+    GuidedClassification,
+    PreparedCohort,
+    Progress,
+    Task,
+    make_task,
+    open_study_cohort,
+    released_model,
+)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -67,6 +75,11 @@ class LoadedRun:
     @cached_property
     def task(self) -> Task:
         return make_task(self.state, self.study.training)
+
+    @cached_property
+    def label_task(self) -> Task:
+        """The task without masks that guide it: of a network that an adversary sends in place of the run's."""
+        return make_task(self.state) if isinstance(self.task, GuidedClassification) else self.task
 
     @cached_property
     def mechanism(self) -> Mechanism:

@@ -14,7 +14,7 @@ from reticent.attacks.reconstruction.on_runs import identification, implants, in
 from reticent.attacks.reconstruction.on_runs.material import no_gradients, no_noisy_gradients
 from reticent.errors import InputError
 from reticent.records import RIDGE, Finding
-from reticent.training import Classification
+from reticent.training import Classification, GuidedClassification, Restoration
 
 
 def _fits_all(run: LoadedRun) -> None:
@@ -50,6 +50,8 @@ def _no_sampled_gradients(run: LoadedRun) -> str | None:
 
 
 def _nobody_held_out(run: LoadedRun) -> str | None:
+    if isinstance(run.task, Restoration):
+        return "the run restores hidden parts of images, drawn anew for each step, and says nothing of a patient"
     return None if run.folder.held_out_subjects() else "nobody was held out to compare members with"
 
 
@@ -66,6 +68,8 @@ def _one_of_a_campaign(run: LoadedRun) -> str | None:
 def _classifies(run: LoadedRun) -> str | None:
     if run.task.segments:
         return "the run segments: see segmentation-inversion"
+    if isinstance(run.task, GuidedClassification):
+        return "the run's gradients are of masks too, which this attack does not search for"
     return no_gradients(run) if isinstance(run.task, Classification) else "the run does not classify"
 
 

@@ -69,6 +69,10 @@ def command(
     predictor = Predictor(folder)
     columns = folder.study().cohort.columns | pairs("column", column or ())
     model = f"reticent {folder.state().run}"
+    if predictor.task.kind == "restoration":
+        raise InputError(
+            f"{run}: restores hidden parts of images, and predicts nothing; start others from it (--init-from)"
+        )
     if predictor.task.output == "boxes":
         from reticent.cli.predict_boxes import write_boxes
 

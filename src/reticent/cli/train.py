@@ -95,6 +95,14 @@ def command(
     label: Annotated[
         list[str] | None, Option(help="Label column; several for multi-label.", rich_help_panel=_COHORT)
     ] = None,
+    pretrain: Annotated[
+        bool | None,
+        Option(
+            "--pretrain",
+            help="Learn without labels, by restoring hidden parts of images; its encoder starts others (--init-from).",
+            rich_help_panel=_COHORT,
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         Option(
@@ -208,6 +216,13 @@ def command(
     ] = None,
     foreground: Annotated[
         float | None, Option(help="Chance of a patch to be centred on the foreground (0.5).", rich_help_panel=_TRAINING)
+    ] = None,
+    mask_weight: Annotated[
+        float | None,
+        Option(
+            help="Learn from masks (--column mask=NAME) beside --label, with this weight; labels may then be missing.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
     ema_decay: Annotated[
         float | None, Option(help="Moving average of weights (0.98).", rich_help_panel=_TRAINING)

@@ -12,6 +12,7 @@ _PLACES = {
     "unit": ("cohort", "unit"),
     "column": ("cohort", "columns"),
     "label": ("cohort", "labels"),
+    "pretrain": ("cohort", "pretrain"),
     "marker": ("cohort", "markers"),
     "acquisition": ("cohort", "acquisition"),
     "target": ("cohort", "targets"),
@@ -41,7 +42,7 @@ _PLACES = {
         for name in (
             "optimiser", "learning_rate", "temperature", "prior_precision", "posterior_samples", "schedule", "augment",
             "views", "foreground", "ema_decay", "bias_aware", "clipping", "class_weights", "memory_mb", "twin", "loss",
-            "shrinkage",
+            "shrinkage", "mask_weight",
         )
     },
 }  # fmt: skip

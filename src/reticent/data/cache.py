@@ -85,19 +85,40 @@ class DecodedCache:
         """Record `i`'s input of a name, or the target that was decoded with it: a view of the file."""
         return self._inputs[name][i] if name in self._inputs else self._targets[name][i]
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether any record has one."""
+        return "mask" in self._targets
+
     def labelled(self, indices: Sequence[int]) -> bool:
         """Whether all of these records have targets."""
         return bool(self._labelled[[int(i) for i in indices]].all())
 
     def batch(self, indices: Sequence[int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Inputs (n, C, ...) and targets (n, ...) of the records `indices`; no targets if one of them is unlabelled."""
+        """Inputs (n, C, ...) and targets (n, ...) of the records `indices`; no targets if one of them is unlabelled.
+
+        Of a guided cohort always both targets: a label of -1, or a mask of -1 throughout, is one that is not there.
+        """
         rows = [int(i) for i in indices]
         inputs = {name: stored.stack(rows) for name, stored in self._inputs.items()}
+        if self._cohort.guided:
+            return inputs, {"label": self._labels(rows), "mask": self._masks(rows)}
         if not self.labelled(rows):
             return inputs, {}
         if self._cohort.task in DECODED_TARGETS:
             return inputs, {name: _widened(stored.stack(rows)) for name, stored in self._targets.items()}
-        return inputs, {"label": self._cohort.labels([self._cohort.entries[i] for i in rows])}
+        return inputs, {"label": self._labels(rows)}
+
+    def _labels(self, rows: Sequence[int]) -> np.ndarray:
+        return self._cohort.labels([self._cohort.entries[i] for i in rows])
+
+    def _masks(self, rows: Sequence[int]) -> np.ndarray:
+        spatial, stored = next(iter(self._inputs.values()))[0].shape[1:], self._targets.get("mask")
+        masks = np.full((len(rows), *spatial), -1, np.int64)
+        for mask, row in zip(masks, rows, strict=True):
+            if stored is not None and row < len(stored) and stored[row].size:
+                mask[:] = stored[row]
+        return masks
 
 
 def _widened(values: np.ndarray) -> np.ndarray:
@@ -106,7 +127,8 @@ def _widened(values: np.ndarray) -> np.ndarray:
 
 def _fingerprint(cohort: Cohort, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256()
-    digest.update(json.dumps([_LAYOUT, cohort.task, dict(cohort.channels), asdict(preprocessing)]).encode())
+    settings = [_LAYOUT, cohort.task, cohort.guided, dict(cohort.channels), asdict(preprocessing)]
+    digest.update(json.dumps(settings).encode())
     for i, entry in enumerate(cohort.entries):
         digest.update(json.dumps([entry.key, entry.label is None, cohort.stamp(i)]).encode())
     return digest.hexdigest()[:32]
@@ -162,11 +184,12 @@ def _write(cohort: Cohort, preprocessing: Preprocessing, folder: Path, progress:
                 if array.shape != shapes.setdefault(name, array.shape) and not ragged:
                     raise _different(cohort.entries[0].key, shapes[name][1:], cohort.entries[i].key, array.shape[1:])
                 inputs[name].append(array)
-            if cohort.task in DECODED_TARGETS:
-                for name, array in record.targets.items():
-                    if name not in targets:
-                        targets[name] = files.enter_context(ArrayWriter(folder / f"target-{name}"))
-                    targets[name].append(array.astype(mask_type) if name == "mask" else array, at=i)
+            for name, array in record.targets.items():
+                if name == "label":
+                    continue
+                if name not in targets:
+                    targets[name] = files.enter_context(ArrayWriter(folder / f"target-{name}"))
+                targets[name].append(array.astype(mask_type) if name == "mask" else array, at=i)
             labelled[i] = bool(record.targets)
             if progress is not None:
                 progress(i + 1, total)

@@ -9,9 +9,9 @@ import numpy as np
 from reticent.errors import InputError
 
 Role = Literal["train", "held-out", "public", "unlabelled"]
-Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection", "regression"]
-DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection"})
-"""Tasks whose targets are decoded with the pixels; those of others are the entries' labels."""
+Task = Literal["binary", "multi-class", "multi-label", "segmentation", "detection", "regression", "restoration"]
+DECODED_TARGETS: frozenset[Task] = frozenset({"segmentation", "detection", "restoration"})
+"""Tasks whose targets are decoded with the pixels, or are the pixels; those of others are the entries' labels."""
 
 SPLIT_ROLES: dict[str, Role] = {
     "train": "train", "val": "held-out", "test": "held-out", "public": "public", "unlabelled": "unlabelled",
@@ -102,10 +102,10 @@ class Reader(Protocol):
 class Cohort:
     """A set of records with their subjects, labels and given splits; pixels are read only by `load`.
 
-    `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, or the
-    targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go with them;
-    `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of spatial
-    dimensions, 2 or 3, of surfaces 1.
+    `classes` names the classes, the labels of a multi-label task, the mask labels with the background first, what is
+    restored, or the targets of a regression, whose declared `ranges` (least and largest value, in the target's unit) go
+    with them; `channels` gives the number of channels of each input, or the length of a vector; `ndim` is the number of
+    spatial dimensions, 2 or 3, of surfaces 1.
     `left_out` lists what the address holds beside the records; `remarks` what its owner should look at, by title;
     `subject_remedy` says where subjects come from.
     """
@@ -127,6 +127,8 @@ class Cohort:
     """What is taken for granted about who the subjects are."""
     subject_remedy: str = "name the column that tells patients apart"
     ranges: tuple[tuple[float, float], ...] = ()
+    guided: bool = False
+    """Masks that lie beside labels are targets too, as foreground; a record may have either alone."""
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Spatial shape of record `i`, from its header."""
@@ -176,8 +178,8 @@ class Cohort:
         return stored["mask"]
 
     def labels(self, entries: Sequence[Entry]) -> np.ndarray:
-        """The labels of labelled entries: int64 (n,), of several labels or targets float32 (n, labels)."""
-        found = [entry.label for entry in entries]
+        """The labels of entries: int64 (n,) with -1 for none, of several labels or targets float32 (n, labels)."""
+        found = [-1 if entry.label is None else entry.label for entry in entries]
         if self.task in ("multi-label", "regression"):
             return np.asarray(found, np.float32).reshape(len(found), len(self.classes))
         return np.asarray(found, np.int64)
@@ -185,10 +187,16 @@ class Cohort:
     def _targets(
         self, entry: Entry, inputs: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
+        spatial = next(iter(inputs.values())).shape[1:]
+        if self.task == "restoration":
+            return {}
         if self.task not in DECODED_TARGETS:
-            return {} if entry.label is None else {"label": self.labels([entry])[0]}
+            label = {} if entry.label is None else {"label": self.labels([entry])[0]}
+            if not self.guided or "mask" not in stored:
+                return label
+            _check_mask(entry.key, stored["mask"], spatial, None)
+            return {**label, "mask": (stored["mask"] > 0).astype(np.int64)}
         if "mask" in stored:
-            spatial = next(iter(inputs.values())).shape[1:]
             _check_mask(entry.key, stored["mask"], spatial, self.classes)
         return stored
 

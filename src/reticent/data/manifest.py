@@ -61,14 +61,14 @@ def open_manifest(uri: str, opening: Opening) -> Cohort:
 
     Columns are found by their usual names or by `columns` (role or attribute to column), `labels` and `targets` (of a
     regression); separators are commas, semicolons or tabs. Without a label column, a mask column makes the task
-    segmentation; without either, the only column of 0 and 1 is the label. Columns of `markers` become vectors beside
-    the images. The files are images or meshes. Raises InputError, with the row (the header is row 1), for missing
-    files, repeated files, unfit labels or markers, and unknown splits.
+    segmentation; without either, the only column of 0 and 1 is the label. Not `labelled`, none is looked for. Columns
+    of `markers` become vectors beside the images. The files are images or meshes. Raises InputError, with the row (the
+    header is row 1), for missing files, repeated files, unfit labels or markers, and unknown splits.
     """
     columns, markers = opening.columns, opening.markers
     path = Path(uri)
     table = read_table(path)
-    roles = find_roles(path, table, columns, opening.labels, opening.targets)
+    roles = find_roles(path, table, columns, opening.labels, opening.targets, labelled=opening.labelled)
     splits = find_splits(path, table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = read_labels(path, table, roles, unlabelled)
@@ -215,9 +215,11 @@ def find_roles(
     file = find_file_column(path, present, columns) if files else ""
     find = partial(find_column, path, present, columns)
     subject, split = find("subject"), find("split")
+    if not labelled:
+        return Roles(file, subject, split, None, ())
     asked = tuple(labels) or ((columns["label"],) if "label" in columns and not targets else ())
-    mask = find("mask") if labelled else None
-    if labelled and not asked and mask is None and not targets:
+    mask = find("mask")
+    if not asked and mask is None and not targets:
         asked = (find("label") or _only_binary_column(path, table, {file, subject, split, *columns.values()}),)
     for label in (*asked, *targets):
         if label in (file, subject, split, mask):
@@ -278,17 +280,24 @@ def find_splits(path: Path, table: "pandas.DataFrame", column: str | None) -> li
 def read_labels(
     path: Path, table: "pandas.DataFrame", roles: Roles, unlabelled: list[bool]
 ) -> tuple[Task, tuple[str, ...], Sequence[int | tuple[float, ...] | None]]:
-    """Task, classes and the label of each row; raises InputError with the row for one that does not fit."""
+    """Task, classes and the label of each row, None where it is unlabelled or has a mask alone.
+
+    Raises InputError with the row for a label that does not fit.
+    """
     if roles.targets:
         numbers = {name: texts(table, name) for name in roles.targets}
         return "regression", roles.targets, target_values(path, numbers, unlabelled)
-    if roles.mask is not None and not roles.labels:
+    if roles.mask is None and not roles.labels:
+        return "restoration", ("intensity",), [None] * len(table)
+    if not roles.labels:
         return "segmentation", ("background", "foreground"), [None] * len(table)
     if len(roles.labels) > 1:
         values = {name: texts(table, name) for name in roles.labels}
         return "multi-label", roles.labels, multi_labels(path, values, unlabelled)
     name = roles.labels[0]
-    classes, labels = class_labels(path, name, texts(table, name), unlabelled)
+    given, masks = texts(table, name), [None] * len(table) if roles.mask is None else texts(table, roles.mask)
+    without = [own or (v is None and m is not None) for own, v, m in zip(unlabelled, given, masks, strict=True)]
+    classes, labels = class_labels(path, name, given, without)
     return ("binary" if len(classes) == 2 else "multi-class"), classes, labels
 
 

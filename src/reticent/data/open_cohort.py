@@ -31,6 +31,7 @@ def open_cohort(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Sequence[str] | None = None,
+    pretrain: bool = False,
     markers: Mapping[str, str] | None = None,
     targets: Mapping[str, tuple[float, float] | None] | None = None,
     surfaces: SurfaceOptions | None = None,
@@ -55,14 +56,18 @@ def open_cohort(
     key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
     cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
     Not `labelled`, for prediction, the tables of DICOM and of boxes are read for `markers` alone.
+    With `pretrain` labels and masks are not looked at: the task is to restore hidden parts of the images, and records
+    of the split unlabelled are trained on as well.
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
     opening = Opening(
         columns or {}, labels or (), parse_markers(markers or {}), tuple(targets or ()), surfaces or SurfaceOptions(),
-        download, strict, labelled, progress,
+        download, strict, labelled and not pretrain, progress,
     )  # fmt: skip
     cohort = _read(uri, opening)
+    if pretrain:
+        cohort = _for_restoration(cohort)
     if cohort.task == "regression":
         cohort = _with_ranges(cohort, targets or {}, strict)
     check_splits(cohort, for_training=strict)
@@ -73,6 +78,15 @@ def open_cohort(
     if strict:
         check_classes(cohort)
     return cohort
+
+
+def _for_restoration(cohort: Cohort) -> Cohort:
+    """The cohort without its labels, all of whose records may train but those that are held out."""
+    entries = [
+        replace(entry, label=None, split="train" if entry.split == "unlabelled" else entry.split)
+        for entry in cohort.entries
+    ]
+    return replace(cohort, task="restoration", classes=("intensity",), entries=entries)
 
 
 def _with_ranges(cohort: Cohort, targets: Mapping[str, tuple[float, float] | None], strict: bool) -> Cohort:

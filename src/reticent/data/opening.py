@@ -23,3 +23,8 @@ class Opening:
     strict: bool = True
     labelled: bool = True
     progress: Progress | None = None
+
+    @property
+    def predicting(self) -> bool:
+        """Whether nothing but the records' inputs is asked for."""
+        return not (self.strict or self.labelled)

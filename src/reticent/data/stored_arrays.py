@@ -45,6 +45,10 @@ class StoredArrays:
         empty = not self._ends[-1]  # which cannot be mapped
         self._values = np.zeros(0, dtype) if empty else np.memmap(path.with_suffix(".bin"), dtype, mode="r")
 
+    def __len__(self) -> int:
+        """Up to the last that was written."""
+        return len(self._shapes)
+
     def __getitem__(self, i: int) -> np.ndarray:
         end, shape = self._ends[i], tuple(self._shapes[i].tolist())
         return self._values[end - int(np.prod(shape)) : end].reshape(shape)

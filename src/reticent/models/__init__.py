@@ -18,7 +18,7 @@ from reticent.models.point_net import PointNet
 from reticent.models.resnet9 import ResNet9
 from reticent.models.scale_norm import add_scale_norm, additions_without_norm
 from reticent.models.slice_classifier import SliceClassifier, SliceOutput
-from reticent.models.small_unet import SmallUNet, UNetClassifier
+from reticent.models.small_unet import GuidedUNet, SmallUNet, UNetClassifier
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 from reticent.models.surface_graph import SURFACE_CHANNELS, SurfaceGraph, read_surface_graph
@@ -29,7 +29,8 @@ from reticent.models.weight_standardisation import standardise_weights
 
 __all__ = [
     "Cardioid", "CentreDetector", "ComplexClassifier", "ComplexGroupNorm", "ConjMish", "FUSIONS", "FusionClassifier",
-    "GraphNorm", "IGaussian", "LinearModel", "LogMagnitude", "Magnitude", "MagnitudeMaxPool", "MarkerClassifier",
+    "GraphNorm", "GuidedUNet", "IGaussian", "LinearModel", "LogMagnitude", "Magnitude", "MagnitudeMaxPool",
+    "MarkerClassifier",
     "MeshSage", "NORMS", "Output", "PerPart", "PointNet", "ResNet9", "SURFACE_CHANNELS", "SageLayer", "SeparableMish",
     "SliceClassifier", "SliceOutput", "SmallUNet", "SmoothClassifier", "SmoothNet", "SurfaceGraph", "UNetClassifier",
     "add_scale_norm", "additions_without_norm", "build_model", "fine_tune", "hirescam", "ikspace",

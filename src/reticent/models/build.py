@@ -18,12 +18,13 @@ from reticent.models.mesh_sage import MeshSage
 from reticent.models.point_net import PointNet
 from reticent.models.resnet9 import ResNet9
 from reticent.models.slice_classifier import SliceClassifier, slice_encoder
-from reticent.models.small_unet import SmallUNet, UNetClassifier
+from reticent.models.small_unet import GuidedUNet, SmallUNet, UNetClassifier
 from reticent.models.smooth_classifier import SmoothClassifier
 from reticent.models.smoothnet import SmoothNet
 
-Output = Literal["vector", "mask", "boxes"]
-"""What a network gives for a record: numbers (outputs,), (outputs, *image size), or maps of a quarter of the size."""
+Output = Literal["vector", "mask", "vector and mask", "boxes"]
+"""What a network gives for a record: numbers (outputs,), (outputs, *image size), the two as a tuple with two outputs a
+pixel, or maps of a quarter of the size."""
 _VECTORS = ("markers", "missing")
 _ALIASES = {
     "out_channels": ("out_channels", "num_classes", "n_classes"),
@@ -44,13 +45,14 @@ def build_model(
 ) -> nn.Module:
     """The network called `name`, freshly initialised.
 
-    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for boxes `CentreDetector` (`"centre-detector"`), for
-    surfaces `MeshSage` (`"mesh-sage"`), and with `vectors`, lengths by name, `FusionClassifier` (`"fusion"`);
-    `"smoothnet"`, `"resnet9"`, `"complex"` and `"pointnet"` are `SmoothNet`, `ResNet9`, `ComplexClassifier` and
-    `PointNet`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a `SliceClassifier`, `"markers"` a `MarkerClassifier`,
-    `"ridge"` a `LinearModel`; `"monai:NAME"` a class of `monai.networks.nets`; `"package.module:factory"` the user's
-    own. A factory is called with `arguments` and with those of `spatial_dims`, `in_channels`, `out_channels` (also
-    `num_classes`, `n_classes`), `image_size` (also `img_size`) and `vectors` that its signature names.
+    `"default"` is `SmoothClassifier`, for masks `SmallUNet`, for labels and masks `GuidedUNet`, for boxes
+    `CentreDetector` (`"centre-detector"`), for surfaces `MeshSage` (`"mesh-sage"`), and with `vectors`, lengths by
+    name, `FusionClassifier` (`"fusion"`); `"smoothnet"`, `"resnet9"`, `"complex"` and `"pointnet"` are `SmoothNet`,
+    `ResNet9`, `ComplexClassifier` and `PointNet`; `"unet-encoder"` is `UNetClassifier`, `"slices"` a `SliceClassifier`,
+    `"markers"` a `MarkerClassifier`, `"ridge"` a `LinearModel`; `"monai:NAME"` a class of `monai.networks.nets`;
+    `"package.module:factory"` the user's own. A factory is called with `arguments` and with those of `spatial_dims`,
+    `in_channels`, `out_channels` (also `num_classes`, `n_classes`), `image_size` (also `img_size`) and `vectors` that
+    its signature names.
 
     Raises:
         InputError: there is no such network, or it does not take the arguments.
@@ -143,7 +145,12 @@ def fusion(
     return FusionClassifier(network, features, vectors, out_channels, fusion, tuple(inputs))
 
 
-_DEFAULTS: dict[Output, Any] = {"vector": SmoothClassifier, "mask": SmallUNet, "boxes": CentreDetector}
+_DEFAULTS: dict[Output, Any] = {
+    "vector": SmoothClassifier,
+    "mask": SmallUNet,
+    "vector and mask": GuidedUNet,
+    "boxes": CentreDetector,
+}
 _OWN: dict[str, tuple[Output, Any]] = {
     "smoothnet": ("vector", SmoothNet),
     "resnet9": ("vector", ResNet9),
@@ -162,6 +169,7 @@ _GIVES: dict[Output, str] = {"vector": "classifies whole images", "mask": "draws
 _OTHERS: dict[Output, str] = {
     "vector": "to classify say default, or another of docs/networks.md",
     "mask": "for masks say default or monai:NAME",
+    "vector and mask": "with --mask-weight say default, or a network of your own that gives both",
     "boxes": "for boxes say default",
 }
 

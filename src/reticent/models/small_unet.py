@@ -1,4 +1,4 @@
-"""The default segmenter, a three-level U-Net with GroupNorm after every join (ScaleNorm), and a classifier like it."""
+"""The default segmenter, a three-level U-Net with GroupNorm after every join (ScaleNorm), and classifiers like it."""
 
 from __future__ import annotations
 
@@ -45,19 +45,26 @@ class SmallUNet(nn.Module):
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
         self.join = nn.ModuleList([group_norm(8, below + beside) for below, beside in steps])
         self.up = nn.ModuleList([_conv(d, below + beside, beside) for below, beside in steps])
-        self.head = CONV[d](width, out_channels, 1)
+        self.head: nn.Module = CONV[d](width, out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.head(self._rise(*self._descend(image)))
+
+    def _descend(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features of the lowest level, and those of the levels above it."""
         skips = []
         x = image
         for down in self.down:
             x = down(x)
             skips.append(x)
             x = self.pool(x)
-        x = self.bottom(x)
+        return self.bottom(x), skips
+
+    def _rise(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        """Features (n, width, ...) of every pixel."""
         for join, up in zip(self.join, self.up, strict=True):
             x = up(join(torch.cat([self.grow(x), skips.pop()], 1)))
-        return self.head(x)
+        return x
 
 
 class UNetClassifier(nn.Module):
@@ -77,5 +84,26 @@ class UNetClassifier(nn.Module):
         x = image
         for down in self.down:
             x = self.pool(down(x))
-        features = self.bottom(x).flatten(2)
-        return self.head(torch.cat([features.mean(2), features.amax(2)], 1))
+        return self.head(_pooled(self.bottom(x)))
+
+
+class GuidedUNet(SmallUNet):
+    """A `UNetClassifier` that also draws: logits (n, out_channels), and of background and foreground (n, 2, ...).
+
+    Both come from one encoder, so that masks, of which there are often more than labels, teach it where to look.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
+        super().__init__(spatial_dims, in_channels, 2, width, levels)
+        self.mask_head, features = self.head, width * 2 ** (levels - 1)
+        self.head = nn.Linear(2 * features, out_channels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        lowest, skips = self._descend(image)
+        return self.head(_pooled(lowest)), self.mask_head(self._rise(lowest, skips))
+
+
+def _pooled(features: Tensor) -> Tensor:
+    """Mean and maximum of every feature over the image, (n, 2 C)."""
+    flat = features.flatten(2)
+    return torch.cat([flat.mean(2), flat.amax(2)], 1)

@@ -26,6 +26,8 @@ class CohortOptions(Options):
     unit: Literal["subject", "record"] = "subject"
     columns: dict[str, str] = {}
     """Names of a manifest's columns: role ("file", "subject", "mask", "split") to column."""
+    pretrain: bool = False
+    """Labels and masks are not looked at: hidden parts of the images are restored."""
     labels: tuple[str, ...] = ()
     """Label columns of a manifest; several make a multi-label task."""
     markers: dict[str, str] = {}
@@ -56,6 +58,12 @@ class CohortOptions(Options):
     """Declared size that coordinates of surfaces are divided by, in the unit of the files."""
     profile: str | None = None
     """Where girth profiles are cut: AXIS:FROM-TO/CUTS and perhaps :MEASURE+MEASURE (`reticent.data.parse_profile`)."""
+
+    @model_validator(mode="after")
+    def _without_labels(self) -> Self:
+        if self.pretrain and (self.labels or self.targets or self.markers):
+            raise ValueError("--pretrain learns from images alone: leave out --label, --target and --marker")
+        return self
 
     @model_validator(mode="after")
     def _whole_geometry(self) -> Self:
@@ -229,6 +237,8 @@ class TrainingOptions(Options):
     """Declared weights by class, or "counted": class counts bought with noise and charged."""
     memory_mb: Count = 1024
     twin: bool = False
+    mask_weight: Positive | None = None
+    """Weight of the loss of masks beside that of labels; images with a mask and no label then train too."""
     loss: Literal["squared", "shrinkage"] = "squared"
     """Of a regression (`reticent.training.tasks.Regression`)."""
     shrinkage: tuple[Positive, Positive] | None = None

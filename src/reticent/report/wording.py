@@ -23,6 +23,7 @@ METRIC_NAMES = {
     "exactly_right": "Images counted exactly",
     "dice": "Dice",
     "hd95": "Hausdorff distance, 95 %",
+    "mse": "Mean squared error",
 }
 OF_TARGETS = {
     "r2": "R²",

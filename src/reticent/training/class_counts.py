@@ -19,7 +19,7 @@ def counted_weights(
     standard deviation `noise_multiplier` makes the counts a Gaussian mechanism of that multiplier.
 
     Args:
-        labels: class indices of each training subject's records.
+        labels: class indices of each training subject's labelled records.
     """
     counts = torch.zeros(n_classes, dtype=torch.float64)
     for own in labels:

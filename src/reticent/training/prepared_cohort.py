@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reticent.data import (
+    DECODED_TARGETS,
     SPLIT_ROLES,
     VECTOR_INPUTS,
     Cohort,
@@ -43,7 +45,10 @@ class PreparedCohort:
     def __init__(self, cohort: Cohort, study: Study, split_key: bytes) -> None:
         """Raises InputError if the study's class weights, or its options about images or surfaces, do not fit."""
         _check_class_weights(study.training.class_weights, cohort)
-        self.cohort, self.study = cohort, study
+        guided = study.training.mask_weight is not None
+        if not guided:
+            _refuse_masks_alone(cohort)
+        self.cohort, self.study = replace(cohort, guided=guided), study
         fold = study.cohort.fold
         self.splits = (
             assign_splits(cohort, split_key)
@@ -61,6 +66,12 @@ class PreparedCohort:
             if own == split:
                 found.setdefault(str(entry.subject), []).append(i)
         return found
+
+    def labelled(self, split: str) -> Mapping[str, list[int]]:
+        """As `subjects`, with the records alone that have a label, and the subjects that have such records."""
+        entries, own = self.cohort.entries, self.subjects(split)
+        found = {subject: [i for i in records if self.task.labelled(entries[i])] for subject, records in own.items()}
+        return {subject: records for subject, records in found.items() if records}
 
     def classes_without_training(self) -> list[str]:
         """Classes that no training record has."""
@@ -161,13 +172,21 @@ class PreparedCohort:
             ragged=self.study.cohort.patch_size is not None,
         )
 
+    def require_masks(self) -> None:
+        """Raise InputError if the study learns from masks, and no record has one."""
+        if self.cohort.guided and not self._decoded.has_masks:
+            raise InputError(
+                f"{self.cohort.uri}: no image has a mask, which --mask-weight learns from; name the column (--column "
+                "mask=NAME), or leave the option out"
+            )
+
     def batch(self, records: Sequence[int], units: Sequence[int] | None = None) -> dict[str, Any]:
         """Tensors of these records: `inputs`, `targets` by name, and `share`: 1 / records of its unit in the batch.
 
         With `patch_size` the patch in the middle of each record.
         """
         arrays = self._decoded.batch(records) if self._patches is None else self._patches.central(records)
-        return _tensors(*arrays, _shares(len(records), units))
+        return self._tensors(*arrays, _shares(len(records), units))
 
     def training_batch(self, records: Sequence[int], units: Sequence[int]) -> dict[str, Any]:
         """As `batch`; with `patch_size`, patches drawn at random, `views` of a record, one after another."""
@@ -175,7 +194,7 @@ class PreparedCohort:
             return self.batch(records, units)
         views, generator = self.study.training.views, np.random.default_rng(int(torch.randint(2**62, ())))
         shares = _shares(len(records), units).repeat_interleave(views)
-        return _tensors(*self._patches.drawn(records, views, generator), shares)
+        return self._tensors(*self._patches.drawn(records, views, generator), shares)
 
     def whole(self, record: int) -> dict[str, Tensor]:
         """The inputs of one record, pre-processed, with `patch_size` of its own size."""
@@ -189,6 +208,14 @@ class PreparedCohort:
         spacing = self.cohort.reader.spacing(entry.locator)
         return self.preprocessing.apply(Record(entry.key, {}, {"mask": mask}, {}, spacing)).targets["mask"]
 
+    def _tensors(
+        self, inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], share: Tensor
+    ) -> dict[str, Any]:
+        of_records = {name: torch.from_numpy(x) for name, x in targets.items()}
+        if self.task.draws_targets:
+            of_records = self.task.made_up_targets(len(share), self.image_size, torch.default_generator)
+        return {"inputs": {n: torch.from_numpy(x) for n, x in inputs.items()}, "targets": of_records, "share": share}
+
     @property
     def _decoded(self) -> DecodedCache:
         assert self._cache is not None, "decode() comes first"
@@ -198,20 +225,13 @@ class PreparedCohort:
     def _patches(self) -> Patches | None:
         if self.study.cohort.patch_size is None:
             return None
-        return Patches(self._decoded, self.image_size, self.study.training.foreground)
+        foreground = self.study.training.foreground if self.task.segments else 0.0
+        return Patches(self._decoded, self.image_size, foreground)
 
 
 def _shares(count: int, units: Sequence[int] | None) -> Tensor:
     unit = torch.arange(count) if units is None else torch.tensor(units, dtype=torch.long)
     return 1.0 / torch.bincount(unit, minlength=1)[unit]
-
-
-def _tensors(inputs: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], share: Tensor) -> dict[str, Any]:
-    return {
-        "inputs": {name: torch.from_numpy(x) for name, x in inputs.items()},
-        "targets": {name: torch.from_numpy(x) for name, x in targets.items()},
-        "share": share,
-    }
 
 
 def preprocessing_of(
@@ -257,6 +277,15 @@ def _check_surface_options(study: Study, cohort: Cohort) -> None:
             "--model ridge on surfaces needs the numbers of a --profile: body, or AXIS:FROM-TO/CUTS"
             if graphs
             else "--profile makes numbers of a surface, for --model ridge; say it, or leave out --profile"
+        )
+
+
+def _refuse_masks_alone(cohort: Cohort) -> None:
+    alone = [e.key for e in cohort.entries if e.label is None and e.split != "unlabelled"]
+    if alone and cohort.task not in DECODED_TARGETS:
+        raise InputError(
+            f"{cohort.uri}: {len(alone)} images have a mask and no label, first {alone[0]}; --mask-weight 0.5 learns "
+            "from such masks, else give them the split unlabelled"
         )
 
 

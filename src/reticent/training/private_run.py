@@ -182,6 +182,7 @@ class PrivateRun:
             )
             folder.write_subjects(data.membership(site.pseudonym))
             data.decode(folder.private / "cache", progress)
+            data.require_masks()
         except InputError:
             shutil.rmtree(folder.path)  # first: the ledger may need the room
             give_back(site, plan, run, data.subjects("train"))
@@ -375,6 +376,6 @@ def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None
         return None if declared == "none" else declared
     assert plan.count_noise_multiplier is not None
     seed = plan.study.privacy.seed
-    labels: list[list[Any]] = [[cohort.entries[i].label for i in own] for own in data.subjects("train").values()]
+    labels: list[list[Any]] = [[cohort.entries[i].label for i in own] for own in data.labelled("train").values()]
     source = SystemSource() if seed is None else SeededSource(seed, 0, 1)
     return counted_weights(labels, len(cohort.classes), plan.count_noise_multiplier, source)

@@ -32,6 +32,7 @@ def open_study_cohort(
         options.uri,
         columns=options.columns,
         labels=options.labels,
+        pretrain=options.pretrain,
         markers=options.markers,
         targets=options.targets,
         surfaces=surface_options(options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,7 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         InputError: the options do not fit the cohort; or the network cannot be built, does not take the images, gives
             outputs of another shape than the task needs, has nothing to train, or couples patients.
     """
-    if study.cohort.patch_size is not None and cohort.task != "segmentation":
-        raise InputError(
-            "--patch-size is for segmentation: a patch does not tell the class of an image; say --image-size"
-        )
-    if study.privacy.private_activations:
-        _require_linear_head(study, cohort)
-    if study.model.name == RIDGE:
-        _require_ridge(cohort)
-    if study.training.loss != "squared" and cohort.task != "regression":
-        raise InputError(f"--loss {study.training.loss} is for a regression (--target), and the task is {cohort.task}")
+    _require_fitting_options(study, cohort)
     data = PreparedCohort(cohort, study, b"only shapes are used")
     task = data.task
     model = new_model(study, task, data.channels, data.image_size).train()
@@ -87,11 +79,12 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
         raise InputError(f"--optimiser langevin averages probabilities, of which {task.kind} has none: choose another")
     size = " x ".join(map(str, data.image_size))
     try:
-        check_independence(
-            model.get_submodule("features") if study.privacy.private_activations else model, made_up, forward
-        )
+        if study.privacy.private_activations:
+            check_independence(model.get_submodule("features"), made_up, forward)
+        else:
+            check_independence(model, made_up, task.outputs)
         with torch.no_grad():
-            found = tuple(forward(model, made_up).shape)
+            found = [tuple(output.shape) for output in task.outputs(model, made_up)]
     except InputError:
         raise
     except Exception as error:  # whatever a network of others may raise
@@ -99,15 +92,54 @@ def check_study(study: Study, cohort: Cohort) -> nn.Module:
             f"model {study.model.name!r} does not take images of {size} ({first_line(error)}); "
             "choose another --image-size or --model"
         ) from error
-    wanted = (2, *task.output_shape(data.image_size))
+    wanted = [(2, *shape) for shape in task.output_shapes(data.image_size)]
     if found != wanted:
         raise InputError(
-            f"model {study.model.name!r} turns two images of {size} into outputs of shape {found}, but {task.kind} "
-            f"with {len(task.classes)} classes needs {wanted}"
+            f"model {study.model.name!r} turns two images of {size} into outputs of shape {_listed(found)}, but "
+            f"{task.kind} with {len(task.classes)} classes needs {_listed(wanted)}"
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError(f"model {study.model.name!r} has no trainable parameter; set requires_grad on some")
     return model
+
+
+def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(map(str, shapes))
+
+
+def _require_fitting_options(study: Study, cohort: Cohort) -> None:
+    if study.cohort.patch_size is not None and cohort.task not in ("segmentation", "restoration"):
+        raise InputError(
+            "--patch-size is for segmentation: a patch does not tell the class of an image; say --image-size"
+        )
+    if study.privacy.private_activations:
+        _require_linear_head(study, cohort)
+    if study.model.name == RIDGE:
+        _require_ridge(cohort)
+    if study.training.mask_weight is not None:
+        _require_guided(study, cohort)
+    if cohort.task == "restoration" and (len(cohort.channels) > 1 or cohort.ndim == 1):
+        raise InputError(f"--pretrain is for one image or volume of a record, and {cohort.uri} has {_inputs(cohort)}")
+    if study.training.loss != "squared" and cohort.task != "regression":
+        raise InputError(f"--loss {study.training.loss} is for a regression (--target), and the task is {cohort.task}")
+
+
+def _inputs(cohort: Cohort) -> str:
+    return "surfaces" if cohort.ndim == 1 else f"the inputs {', '.join(cohort.channels)}"
+
+
+def _require_guided(study: Study, cohort: Cohort) -> None:
+    if cohort.task not in ("binary", "multi-class") or cohort.ndim == 1:
+        raise InputError(
+            "--mask-weight is for a class of an image (--label) and masks beside it (--column mask=NAME): leave it out"
+        )
+    for wrong, option in (
+        (study.cohort.markers, "--marker"),
+        (study.privacy.private_activations, "--private-activations"),
+        (study.model.fine_tune != "all", "--fine-tune"),
+    ):
+        if wrong:
+            raise InputError(f"--mask-weight trains an encoder of images for labels and masks: leave out {option}")
 
 
 def _require_linear_head(study: Study, cohort: Cohort) -> None:

@@ -102,7 +102,7 @@ def play(run: LoadedRun, game: Game, study: Study, folder: Path, stage: str) -> 
         [patient.strength for patient in patients]
     )
     watch = Watch(study, coordinates, len(patients), folder / "seen.npz")
-    cohort = made_up_cohort(run.state, {patient.name: patient.images for patient in patients}, game.seed)
+    cohort = made_up_cohort(run.state, run.task, {patient.name: patient.images for patient in patients}, game.seed)
     with _opened(run, study, cohort, folder, stage) as training:
         loss_fn = pushing(training.task.loss_fn(training.state.class_weights), watch.coordinates)
         try:

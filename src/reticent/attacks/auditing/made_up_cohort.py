@@ -12,7 +12,7 @@ import torch
 
 from reticent.data import DECODED_TARGETS, Cohort, Entry, input_shape
 from reticent.records import RunState
-from reticent.training import Task, make_task
+from reticent.training import Task
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,21 @@ class MadeUpReader:
         return f"{self.seed} {locator} {self.channels} {self.size} {self.task}"
 
 
-def made_up_cohort(state: RunState, images: Mapping[str, int], seed: int) -> Cohort:
-    """Training subjects with so many `images` each, in the given order, for the network of a run."""
-    task: Any = state.task
-    entries, reader = made_up_entries(state, images, seed), made_up_reader(state, state.inputs, seed)
+def made_up_cohort(state: RunState, task: Task, images: Mapping[str, int], seed: int) -> Cohort:
+    """Training subjects with so many `images` each, in the given order, for the network and task of a run."""
+    kind: Any = state.task
+    entries, reader = made_up_entries(state, task, images, seed), made_up_reader(state, task, state.inputs, seed)
     return Cohort(
-        "made-up", "made-up", task, state.classes, entries, state.inputs, len(state.image_size), True, reader,
+        "made-up", "made-up", kind, state.classes, entries, state.inputs, len(state.image_size), True, reader,
         ranges=state.ranges,
     )  # fmt: skip
 
 
-def made_up_entries(state: RunState, images: Mapping[str, int], seed: int) -> list[Entry]:
+def made_up_entries(state: RunState, task: Task, images: Mapping[str, int], seed: int) -> list[Entry]:
     """Records of training subjects, with labels drawn for each."""
-    task, entries = make_task(state), list[Entry]()
+    entries, generator = list[Entry](), torch.Generator().manual_seed(seed)
     labels = None
     if state.task not in DECODED_TARGETS:
-        generator = torch.Generator().manual_seed(seed)
         labels = task.made_up_targets(len(images), state.image_size, generator)["label"].tolist()
     for k, (subject, count) in enumerate(images.items()):
         label = None if labels is None else tuple(labels[k]) if isinstance(labels[k], list) else labels[k]
@@ -67,6 +66,6 @@ def made_up_entries(state: RunState, images: Mapping[str, int], seed: int) -> li
     return entries
 
 
-def made_up_reader(state: RunState, channels: Mapping[str, int], seed: int) -> MadeUpReader:
+def made_up_reader(state: RunState, task: Task, channels: Mapping[str, int], seed: int) -> MadeUpReader:
     """Images of the run's size with these channels by input."""
-    return MadeUpReader(seed, tuple(channels.items()), state.image_size, make_task(state))
+    return MadeUpReader(seed, tuple(channels.items()), state.image_size, task)

@@ -95,14 +95,14 @@ def _seed(folder: Path, options: PlantedOptions) -> int:
 def _scores(run: LoadedRun, folder: Path, included: NDArray[np.bool_], seed: int) -> Array:
     """How sure the second model is of each planted image's label."""
     cohort = run.cohort
-    planted = made_up_entries(run.state, {f"planted-{k}": 1 for k in range(len(included))}, seed)
+    planted = made_up_entries(run.state, run.task, {f"planted-{k}": 1 for k in range(len(included))}, seed)
     planted = [replace(entry, locator=(1, entry.locator)) for entry in planted]
     members = [
         replace(entry, split="train", locator=(0, entry.locator))
         for entry, split in zip(cohort.entries, run.data.splits, strict=True)
         if split == "train"
     ]
-    reader = _Mixed((cohort.reader, made_up_reader(run.state, cohort.channels, seed)))
+    reader = _Mixed((cohort.reader, made_up_reader(run.state, run.task, cohort.channels, seed)))
     mixed = [*members, *(entry for entry, is_in in zip(planted, included, strict=True) if is_in)]
     model = released_model(_trained(run, folder, replace(cohort, entries=mixed, reader=reader), members, seed))
     study = _study(run, len({entry.subject for entry in members}))

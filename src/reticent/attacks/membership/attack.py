@@ -121,7 +121,7 @@ def _with_references(
 
 def _pool(run: LoadedRun) -> Pool:
     data = run.data
-    roles = {split: list(data.subjects(split).items()) for split in ("train", "val", "test")}
+    roles = {split: list(data.labelled(split).items()) for split in ("train", "val", "test")}
     members, others = roles["train"], roles["val"] + roles["test"]
     patients = members + others
     return Pool(

@@ -68,7 +68,9 @@ class _Job:
 
 
 def reference_models(run: LoadedRun, records: list[int], count: int, options: AttackOptions) -> References:
-    """Signals of `count` models, each trained on half of the patients of `records` and its successor on the other half.
+    """Signals of `count` models, each trained on half of the patients and its successor on the other half.
+
+    The patients are those of `records` and whoever else the run was trained on.
 
     What exists of the same seed is used; more are added to it, and interrupted ones go on.
 
@@ -79,7 +81,7 @@ def reference_models(run: LoadedRun, records: list[int], count: int, options: At
     seed = _seed(folder / "seed.json", options.seed)
     folder = folder / f"seed-{seed}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    subjects = [str(run.data.cohort.entries[i].subject) for i in records]
+    subjects = [str(run.data.cohort.entries[i].subject) for i in records] + list(run.data.subjects("train"))
     halves = _halves(subjects, count, seed)
     names = np.array([str(entry.subject) for entry in run.data.cohort.entries])
     run.charge(

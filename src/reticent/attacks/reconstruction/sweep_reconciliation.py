@@ -66,7 +66,7 @@ def reconcile_sweep(
             confidence=options.confidence,
         )
         return reconcile(
-            protocol, gather(loaded, options), loaded.task, {sigma: _performance(v) for sigma, v in values.items()},
+            protocol, gather(loaded, options), loaded.label_task, {sd: _performance(v) for sd, v in values.items()},
             cohort=first.state().cohort, metric=name, split=split, more=more, progress=progress,
         )  # fmt: skip
 

@@ -33,8 +33,8 @@ def open_detection(uri: str, opening: Opening) -> Cohort:
     """Open images with boxes: a VOC folder, a COCO file or folder, or class folders with `files.txt`.
 
     Every box is in the pixels of its stored image, 0-based and half-open, clipped to it. What is wrong is no error but
-    listed: whole images in `left_out`, boxes in `remarks`. The table of `table=` is read unless the cohort is not
-    `labelled`. Raises InputError for an address or a table that does not fit, or if no image is left.
+    listed: whole images in `left_out`, boxes in `remarks`. The table of `table=` is read unless the cohort is to be
+    predicted on. Raises InputError for an address or a table that does not fit, or if no image is left.
     """
     path, rules = parse_address(uri)
     if opening.columns and rules.table is None:
@@ -48,7 +48,7 @@ def open_detection(uri: str, opening: Opening) -> Cohort:
     problems = list(found.problems)
     keys = _keys(found.images, path)
     table = None
-    if rules.table is not None and opening.labelled:
+    if rules.table is not None and not opening.predicting:
         names = [(key, image.name) for key, image in zip(keys, found.images, strict=True)]
         table = read_image_table(rules.table, opening.columns, names, strict=opening.strict)
     subjects, splits = _subjects(uri, found.images, rules, table), _splits(uri, found.images, rules, table)

@@ -45,11 +45,12 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
     come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest, and columns
     of `markers` become vectors beside the images. The subject is the PatientID, or what the table of `subjects=` says.
 
-    Not `strict`, a cohort without labels is opened too; not `labelled`, the table is asked for markers alone. Raises
-    InputError if nothing is left, if what is left is of several modalities, and for tables that do not fit.
+    Not `strict` or not `labelled`, a cohort without labels is opened too; with neither, the table is asked for markers
+    alone. Raises InputError if nothing is left, if what is left is of several modalities, and for tables that do not
+    fit.
     """
     root, rules = parse_address(uri)
-    rules = rules if opening.labelled else replace(rules, subjects=None)
+    rules = replace(rules, subjects=None) if opening.predicting else rules
     labelled = _labels(root, rules, opening)
     found = index_headers(root, opening.progress)
     headers, copies = without_copies(each for each in found.values() if isinstance(each, Header))
@@ -166,14 +167,15 @@ def _years(age: str) -> str | None:
 def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
     columns, labels, targets, markers = opening.columns, opening.labels, opening.targets, opening.markers
     if rules.labels is None:
-        if opening.strict or labels or targets or markers or (columns and opening.labelled):
+        wanted = labels or targets or markers or (columns and not opening.predicting)
+        if wanted or (opening.strict and opening.labelled):
             raise InputError(
-                f"{root}: no {'labels' if opening.labelled else 'markers'}; join a table with a column "
+                f"{root}: no {'markers' if opening.predicting else 'labels'}; join a table with a column "
                 f"{', '.join(list(KEYS)[2:])}: dicom:{root}?labels=FILE.csv"
             )
         return None
     path, table = rules.labels, read_table(rules.labels)
-    if not opening.labelled:
+    if opening.predicting:
         present = {role: column for role, column in columns.items() if column in table.columns}
         return _unlabelled(join_table(path, table, present))
     for role in ("file", "subject"):
@@ -190,7 +192,7 @@ def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
         )
     others = {role: column for role, column in columns.items() if role not in KEYS}
     known = {"file": joined.column, "subject": joined.column}
-    roles = find_roles(path, joined.table, others | known, labels, targets)
+    roles = find_roles(path, joined.table, others | known, labels, targets, labelled=opening.labelled)
     splits = find_splits(path, joined.table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, values = read_labels(path, joined.table, roles, unlabelled)

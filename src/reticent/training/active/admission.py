@@ -25,6 +25,7 @@ def require_plain(study: Study) -> None:
         (training.class_weights == "counted", "--class-weights counted trains"),
         (study.cohort.unit == "record", "--unit record trains"),
         (privacy.private_activations, "--private-activations trains"),
+        (training.mask_weight is not None, "--mask-weight trains"),
         (training.optimiser == "langevin", "--optimiser langevin samples"),
     ):
         if wrong:

@@ -36,9 +36,12 @@ class Task(ABC):
     keeps_aspect: ClassVar[bool] = False
     """Whether images are padded to the size, not stretched."""
 
+    draws_targets: ClassVar[bool] = False
+    """Whether targets are no patient's: drawn anew by `made_up_targets` for every batch."""
+
     @property
     def segments(self) -> bool:
-        return self.output == "mask"
+        return self.kind == "segmentation"
 
     def labelled(self, entry: Entry) -> bool:
         """Whether a record of a labelled split has a target."""
@@ -47,6 +50,14 @@ class Task(ABC):
     def output_shape(self, image_size: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of what a network gives for one record."""
         return (len(self.classes),)
+
+    def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """What the loss reads of what a network gives."""
+        return (forward(model, inputs),)
+
+    def output_shapes(self, image_size: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Shapes of `outputs` for one record."""
+        return (self.output_shape(image_size),)
 
     def loss_fn(self, class_weights: Sequence[float] | None = None) -> LossFn:
         """`losses` of the records of a batch, shape (n,), times each record's `share` of its subject."""

@@ -38,9 +38,9 @@ def attack(run: LoadedRun, options: IdentificationOptions) -> Iterator[Finding]:
     if count < 2:
         raise InputError(f"{run.folder.path}: one training patient is no choice; the attack needs two")
     norm, sigma = privacy.max_norm, run.state.noise_multiplier
-    outputs, *cells = run.task.output_shape(run.state.image_size)
+    outputs, *cells = run.label_task.output_shape(run.state.image_size)
     layer = fingerprints(material.images, norm, outputs=outputs, cells=tuple(cells))
-    gradients = candidate_gradients(layer, run.task.loss_fn(), [material.batch([i]) for i in range(count)], norm)
+    gradients = candidate_gradients(layer, run.label_task.loss_fn(), [material.batch([i]) for i in range(count)], norm)
     steps = -(-privacy.steps // privacy.groups)
     trials = max(10, min(options.trials, _NUMBERS // (steps * count)))
     source = SeededSource(material.seed, 1)

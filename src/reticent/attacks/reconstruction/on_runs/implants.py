@@ -75,7 +75,7 @@ def trap_attack(run: LoadedRun, options: ImplantOptions) -> Iterator[Finding]:
 
 def _attack(run: LoadedRun, options: ImplantOptions, layer: _Layer) -> Iterator[Finding]:
     began, material, defence = time.perf_counter(), gather(run, options), defence_of(run)
-    outputs, *cells = run.task.output_shape(run.state.image_size)
+    outputs, *cells = run.label_task.output_shape(run.state.image_size)
     network = {"norm": defence.max_norm or 1.0, "outputs": outputs, "cells": tuple(cells)}
     implant = layer.build(material, options, network)
     seen = _recovered(run, material, implant, layer, defence)
@@ -118,7 +118,7 @@ def _recovered(run: LoadedRun, material: Material, implant: Implant, layer: _Lay
     """Candidates in [0, 1]; a grey image where none was read."""
     batch = material.batch(range(len(material.images)))
     source = SeededSource(material.seed, 2)
-    found = layer.read(implant, observed_gradient(implant, run.task.loss_fn(), batch, defence, source))
+    found = layer.read(implant, observed_gradient(implant, run.label_task.loss_fn(), batch, defence, source))
     unit = material.unit(found.float()).clamp(0, 1)
     return unit if len(unit) else material.unit(material.images[:1]) * 0 + 0.5
 

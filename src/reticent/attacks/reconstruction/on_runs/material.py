@@ -19,7 +19,7 @@ from reticent.attacks.reconstruction.scores import pairwise
 from reticent.data import Cohort, open_cohort
 from reticent.errors import InputError
 from reticent.records import RIDGE
-from reticent.training import preprocessing_of
+from reticent.training import Restoration, preprocessing_of
 
 _SCALED = (-2.0, 2.0)
 _COPY = 1e-6
@@ -83,9 +83,9 @@ def gather(run: LoadedRun, options: ReconstructionOptions) -> Material:
     if len(data.channels) > 1:
         raise InputError(f"{run.folder.path}: the network takes {len(data.channels)} inputs; images of one are rebuilt")
     rng = np.random.default_rng(seed)
-    images, targets = _read(run, _draw(rng, list(data.subjects("train").values()), options.patients))
+    images, targets = _read(run, _draw(rng, list(data.labelled("train").values()), options.patients))
     if options.public is None:
-        held_out = [own for split in ("val", "test", "public") for own in data.subjects(split).values()]
+        held_out = [own for split in ("val", "test", "public") for own in data.labelled(split).values()]
         if not held_out:
             raise InputError(
                 f"{run.folder.path}: no patients were held out, whose images the adversary might have; name others "
@@ -127,6 +127,8 @@ def no_gradients(run: LoadedRun) -> str | None:
         return "the run was trained on surfaces, which no attack rebuilds"
     if run.study.model.name == RIDGE:
         return "the run is solved from moments, not trained by gradients"
+    if isinstance(run.task, Restoration):
+        return "the run's gradients are of images that are partly hidden, which this attack does not rebuild"
     if run.study.privacy.private_activations:
         return "the run adds noise to features, not to gradients"
     return None
