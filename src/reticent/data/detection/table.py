@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from reticent.data.manifest import find_roles, find_splits, read_table, row_attributes, texts
+from reticent.data.roles import find_roles, find_splits, row_attributes
+from reticent.data.table import Table, read_table
 from reticent.errors import InputError
 
 
@@ -39,8 +40,8 @@ def read_image_table(
         if role in columns:
             raise InputError(f"{path}: --column {role}={columns[role]}: the boxes are what is learned; leave it out")
     table = read_table(path)
-    roles = find_roles(path, table, columns, (), labelled=False)
-    rows, strangers = _join(path, texts(table, roles.file), names)
+    roles = find_roles(table, columns, (), labelled=False)
+    rows, strangers = _join(table, roles.file, names)
     without_row = [own[0] for own, row in zip(names, rows, strict=True) if row is None]
     if strict and without_row:
         raise InputError(
@@ -50,8 +51,8 @@ def read_image_table(
     attributes = row_attributes(table, roles, columns)
     return ImageTable(
         path,
-        None if roles.subject is None else _at(texts(table, roles.subject), rows),
-        None if roles.split is None else _at(find_splits(path, table, roles.split), rows),
+        None if roles.subject is None else _at(table.column(roles.subject), rows),
+        None if roles.split is None else _at(find_splits(table, roles.split), rows),
         [{} if row is None else attributes[row] for row in rows],
         {f"rows of {path.name} without images": strangers, f"images without a row in {path.name}": without_row},
     )
@@ -61,9 +62,7 @@ def _at(values: Sequence[str | None], rows: Iterable[int | None]) -> list[str | 
     return [None if row is None else values[row] for row in rows]
 
 
-def _join(
-    path: Path, files: Sequence[str | None], names: Sequence[Sequence[str]]
-) -> tuple[list[int | None], list[str]]:
+def _join(table: Table, column: str, names: Sequence[Sequence[str]]) -> tuple[list[int | None], list[str]]:
     """The position of each image's row, and the rows of no image, as "row N: file"."""
     spelt, bare = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for i, own in enumerate(names):
@@ -72,8 +71,9 @@ def _join(
             bare[PurePath(name).with_suffix("").as_posix()].append(i)
     rows: list[int | None] = [None] * len(names)
     strangers = []
+    files = table.column(column)
     for k, file in enumerate(files):
-        place = f"{path}, row {k + 2}"
+        place = table.where(k)
         if file is None:
             raise InputError(f"{place}: names no image; fill in its file, or remove the row")
         found = spelt.get(file) or bare.get(file) or []
@@ -88,7 +88,7 @@ def _join(
             strangers.append(f"row {k + 2}: {file}")
     if len(strangers) == len(files):
         raise InputError(
-            f"{path}: no row names an image of the cohort, as {names[0][0]} does (first row: {files[0]}); correct the "
-            "file column"
+            f"{table.path}: no row names an image of the cohort, as {names[0][0]} does (first row: {files[0]}); "
+            f"correct the column {column}"
         )
     return rows, strangers

@@ -18,9 +18,10 @@ from reticent.data.dicom.selection import choose, keep_wanted
 from reticent.data.dicom.series import Refused, Series, find_series, without_copies
 from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subject_column, subjects_of
 from reticent.data.lookup import find_mask
-from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, read_table, texts
 from reticent.data.markers import measurements, with_markers
 from reticent.data.opening import Opening
+from reticent.data.roles import Roles, find_roles, find_splits, read_labels
+from reticent.data.table import read_table
 from reticent.errors import InputError
 
 
@@ -66,7 +67,9 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
     left_out += [_passed(series, reason) for series, reason in (*wanted.passed_over, *choice.passed_over)]
     if labelled is not None:
         there = {series.key for series in with_rows}
-        left_out += [_passed(s, f"no row in {labelled.joined.path.name}") for s in wanted.chosen if s.key not in there]
+        left_out += [
+            _passed(s, f"no row in {labelled.joined.table.path.name}") for s in wanted.chosen if s.key not in there
+        ]
     left_out += _unread(found)
     if not choice.chosen:
         raise InputError(f"{uri}: {_why_nothing(found, left_out)}")
@@ -77,12 +80,12 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
     remarks = personal_remarks(headers, copies)
     remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
     if labelled is not None:
-        remarks[f"rows of {labelled.joined.path.name} without images"] = without_images
+        remarks[f"rows of {labelled.joined.table.path.name} without images"] = without_images
     cohort = _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
     if labelled is None or not opening.markers:
         return cohort
     joined = labelled.joined
-    return with_markers(cohort, joined.path, joined.table, opening.markers, _rows(joined, choice.chosen))
+    return with_markers(cohort, joined.table, opening.markers, _rows(joined, choice.chosen))
 
 
 def _cohort(
@@ -130,7 +133,9 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
             row = mapping.row(header)
             if row is None:
                 value = getattr(header, KEYS[mapping.key]) or "an empty one"
-                raise InputError(f"{mapping.path}: no row for {mapping.key} {value} ({header.path}); add its subject")
+                raise InputError(
+                    f"{mapping.table.path}: no row for {mapping.key} {value} ({header.path}); add its subject"
+                )
             subject = subjects[row]
         attributes = {k: v for k, v in (("sex", header.sex), ("age", age)) if v}
         if labelled is None:
@@ -139,7 +144,7 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
         row = labelled.joined.row(header)
         assert row is not None, "series without a row are left out"
         mask = labelled.masks[row]
-        path = None if mask is None else find_mask(labelled.joined.path, row + 2, mask, Path(header.path))
+        path = None if mask is None else find_mask(labelled.joined.table.path, row + 2, mask, Path(header.path))
         entries.append(
             Entry(
                 series.key, subject, labelled.splits[row], labelled.labels[row],
@@ -154,7 +159,7 @@ def _refuse_rows_of_slices(joined: Joined, series: Sequence[Series]) -> None:
     volume = next((each for each in series if len(each.files) > 1), None)
     if joined.key == "SOPInstanceUID" and volume is not None:
         raise InputError(
-            f"{joined.path}: its rows are of single images, but series {volume.key} is a volume of "
+            f"{joined.table.path}: its rows are of single images, but series {volume.key} is a volume of "
             f"{len(volume.files)}; name its rows by SeriesInstanceUID or StudyInstanceUID"
         )
 
@@ -177,31 +182,31 @@ def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
     path, table = rules.labels, read_table(rules.labels)
     if opening.predicting:
         present = {role: column for role, column in columns.items() if column in table.columns}
-        return _unlabelled(join_table(path, table, present))
+        return _unlabelled(join_table(table, present))
     for role in ("file", "subject"):
         if role in columns:
             raise InputError(
                 f"{path}: --column {role}={columns[role]} is for manifests; name the identifier that joins images with "
                 "--column PatientID=NAME, and the subjects with subjects=FILE"
             )
-    joined = join_table(path, table, columns)
-    if rules.subjects is None and (own := subject_column(joined.table)) is not None:
+    joined = join_table(table, columns)
+    if rules.subjects is None and (own := subject_column(table)) is not None:
         raise InputError(
             f"{path}: has a column {own}, but subjects are the PatientID unless subjects= says otherwise; "
             f"add subjects={path} to use the column, or rename it"
         )
     others = {role: column for role, column in columns.items() if role not in KEYS}
     known = {"file": joined.column, "subject": joined.column}
-    roles = find_roles(path, joined.table, others | known, labels, targets, labelled=opening.labelled)
-    splits = find_splits(path, joined.table, roles.split)
+    roles = find_roles(table, others | known, labels, targets, labelled=opening.labelled)
+    splits = find_splits(table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
-    task, classes, values = read_labels(path, joined.table, roles, unlabelled)
-    masks = [None] * len(joined.table) if roles.mask is None else texts(joined.table, roles.mask)
+    task, classes, values = read_labels(table, roles, unlabelled)
+    masks = table.column(roles.mask)
     for row, (mask, split) in enumerate(zip(masks, splits, strict=True), start=2):
         if roles.mask is not None and not roles.labels and mask is None and split != "unlabelled":
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
     names = [name for name in _free(joined, roles) if name not in measurements(markers)]
-    attributes = attribute_rows(joined.table, names, {c: role for role, c in others.items()})
+    attributes = attribute_rows(table, names, {c: role for role, c in others.items()})
     return _Labels(joined, task, classes, values, splits, masks, attributes)
 
 
@@ -213,7 +218,7 @@ def _unlabelled(joined: Joined) -> _Labels:
 def _free(joined: Joined, roles: Roles) -> list[str]:
     """The columns that are attributes: neither roles nor identifiers."""
     used = {roles.file, roles.split, roles.mask, *roles.labels, *roles.targets}
-    return [str(name) for name in joined.table.columns if name not in used and not is_identifier(str(name))]
+    return [name for name in joined.table.columns if name not in used and not is_identifier(name)]
 
 
 def _refused(part: Refused) -> LeftOut:

@@ -9,18 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from reticent.data.cohort import Cohort, Entry, Reader
-from reticent.data.manifest import (
-    find_roles,
-    find_splits,
-    manifest_name,
-    read_labels,
-    read_table,
-    row_attributes,
-    texts,
-)
+from reticent.data.manifest import manifest_name
 from reticent.data.opening import Opening
+from reticent.data.roles import find_roles, find_splits, read_labels, row_attributes
 from reticent.data.surfaces.bundle import MeshBundle
 from reticent.data.surfaces.reader import BundledMesh, MaskSurface, SurfaceReader
+from reticent.data.table import read_table
 from reticent.errors import InputError
 
 SCHEME = "surfaces:"
@@ -46,11 +40,10 @@ def open_bundle(uri: str, opening: Opening) -> Cohort:
     table = read_table(table_path)
     if len(table) != len(bundle):
         raise InputError(f"{table_path}: {len(table)} rows for the {len(bundle)} meshes of {path}; list each mesh once")
-    roles = find_roles(table_path, table, columns, opening.labels, opening.targets, files=False)
-    splits = find_splits(table_path, table, roles.split)
-    task, classes, values = read_labels(table_path, table, roles, [split == "unlabelled" for split in splits])
-    subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
-    rows = zip(subjects, splits, values, row_attributes(table, roles, columns), strict=True)
+    roles = find_roles(table, columns, opening.labels, opening.targets, files=False)
+    splits = find_splits(table, roles.split)
+    task, classes, values = read_labels(table, roles, [split == "unlabelled" for split in splits])
+    rows = zip(table.column(roles.subject), splits, values, row_attributes(table, roles, columns), strict=True)
     entries = [Entry(f"{path.name}/{k}", *row, BundledMesh(bundle, k)) for k, row in enumerate(rows)]
     return Cohort(
         uri, manifest_name(path), task, classes, entries, reader.channels, 1, roles.subject is not None, reader,
