@@ -54,9 +54,7 @@ def test_each_series_has_the_markers_of_its_row(clinic):
 def test_tables_without_labels_give_markers_to_predict_with(clinic):
     write(clinic, "P004,3", "P001,9", header="mrn,crp")
     markers = {"crp": "log"}
-    cohort = opened(
-        clinic, markers, columns={"PatientID": "mrn", "mask": "gone"}, labels=None, strict=False, labelled=False
-    )
+    cohort = opened(clinic, markers, columns={"PatientID": "mrn", "mask": "gone"}, labels=None, predicting=True)
     assert [entry.subject for entry in cohort.entries] == ["P001", "P004", "P004"]
     assert [entry.label for entry in cohort.entries] == [None] * 3
     np.testing.assert_allclose(np.expm1(marker_values(cohort, range(3))[0][:, 0]), [9, 3, 3], rtol=1e-6)
@@ -82,4 +80,4 @@ def test_markers_without_a_table_are_asked_for(clinic):
     with pytest.raises(
         InputError, match=r"no markers; join a table with a column .*: dicom:.*archive\?labels=FILE.csv"
     ):
-        open_cohort(f"dicom:{clinic / 'archive'}", markers=MARKERS, strict=False, labelled=False)
+        open_cohort(f"dicom:{clinic / 'archive'}", markers=MARKERS, predicting=True)

@@ -178,9 +178,7 @@ def _opened(address: str, columns: Mapping[str, str], markers: Mapping[str, str]
 
     if not is_dicom(address):
         columns = markers = {}
-    cohort = open_cohort(
-        address, columns=columns, markers=markers, unit="record", strict=False, labelled=False, hashed=False
-    )
+    cohort = open_cohort(address, columns=columns, markers=markers, unit="record", predicting=True, hashed=False)
     if cohort.left_out:
         print_warning(left_out_words(cohort), UserWarning)
     return cohort

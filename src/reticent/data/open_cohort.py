@@ -38,7 +38,7 @@ def open_cohort(
     unit: Literal["subject", "record"] = "subject",
     download: bool = False,
     strict: bool = True,
-    labelled: bool = True,
+    predicting: bool = False,
     hashed: bool = True,
     progress: Progress | None = None,
 ) -> Cohort:
@@ -53,9 +53,10 @@ def open_cohort(
     (None: not told, which is for inspection and prediction). `surfaces` says how meshes are prepared. `download` allows
     fetching a MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
-    key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
-    cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
-    Not `labelled`, for prediction, the tables of DICOM and of boxes are read for `markers` alone.
+    key and reads no image, for what charges nothing. `strict=False`, for inspection, also opens a cohort without
+    subjects or training records, with one class or one subject, or with a subject in several splits. `predicting` goes
+    further: labels, splits and subjects are not looked at, and tables beside DICOM or boxes are read for `markers`
+    alone.
     With `pretrain` labels and masks are not looked at: the task is to restore hidden parts of the images, and records
     of the split unlabelled are trained on as well.
     `progress(stage, done, total)` is told of long work.
@@ -63,19 +64,19 @@ def open_cohort(
     """
     opening = Opening(
         columns or {}, labels or (), parse_markers(markers or {}), tuple(targets or ()), surfaces or SurfaceOptions(),
-        download, strict, labelled and not pretrain, progress,
+        download, strict and not predicting, not (pretrain or predicting), progress,
     )  # fmt: skip
     cohort = _read(uri, opening)
     if pretrain:
         cohort = _for_restoration(cohort)
     if cohort.task == "regression":
-        cohort = _with_ranges(cohort, targets or {}, strict)
-    check_splits(cohort, for_training=strict)
+        cohort = _with_ranges(cohort, targets or {}, opening.strict)
+    check_splits(cohort, for_training=opening.strict)
     if unit == "record":
         cohort = with_record_subjects(cohort, hashed=hashed)
-    elif strict or cohort.has_subjects:
-        check_subjects(cohort, overlap_allowed=not strict)
-    if strict:
+    elif opening.strict or (cohort.has_subjects and not predicting):
+        check_subjects(cohort, overlap_allowed=not opening.strict)
+    if opening.strict:
         check_classes(cohort)
     return cohort
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
     come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest, and columns
     of `markers` become vectors beside the images. The subject is the PatientID, or what the table of `subjects=` says.
 
-    Not `strict` or not `labelled`, a cohort without labels is opened too; with neither, the table is asked for markers
-    alone. Raises InputError if nothing is left, if what is left is of several modalities, and for tables that do not
-    fit.
+    Not `strict` or not `labelled`, a cohort without labels is opened too; with neither, to predict, the table is asked
+    for markers alone. Raises InputError if nothing is left, if what is left is of several modalities, and for tables
+    that do not fit.
     """
     root, rules = parse_address(uri)
     rules = replace(rules, subjects=None) if opening.predicting else rules
@@ -205,8 +205,8 @@ def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
     for row, (mask, split) in enumerate(zip(masks, splits, strict=True), start=2):
         if roles.mask is not None and not roles.labels and mask is None and split != "unlabelled":
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
-    names = [name for name in _free(joined, roles) if name not in measurements(markers)]
-    attributes = attribute_rows(table, names, {c: role for role, c in others.items()})
+    free = _free(joined, roles, measurements(markers))
+    attributes = attribute_rows(table, free, {c: role for role, c in others.items()})
     return _Labels(joined, task, classes, values, splits, masks, attributes)
 
 
@@ -215,9 +215,9 @@ def _unlabelled(joined: Joined) -> _Labels:
     return _Labels(joined, "multi-class", (), [None] * count, ["unlabelled"] * count, [None] * count, [{}] * count)
 
 
-def _free(joined: Joined, roles: Roles) -> list[str]:
-    """The columns that are attributes: neither roles nor identifiers."""
-    used = {roles.file, roles.split, roles.mask, *roles.labels, *roles.targets}
+def _free(joined: Joined, roles: Roles, without: Collection[str]) -> list[str]:
+    """The columns that are attributes: neither roles nor identifiers, nor `without`."""
+    used = {roles.file, roles.split, roles.mask, *roles.labels, *roles.targets, *without}
     return [name for name in joined.table.columns if name not in used and not is_identifier(name)]
 
 
