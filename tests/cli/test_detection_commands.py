@@ -105,6 +105,22 @@ def test_numbers_of_a_coco_file_come_back_for_other_tools(run, tmp_path):
     assert ground.loadRes(str(tmp_path / "found.json")).getImgIds()
 
 
+def test_attributes_of_the_table_are_subgroups(run, tmp_path):
+    folder = write_voc_folder(tmp_path / "v", {str(k): [("cell", 5, 5, 20, 20)] for k in range(28)})
+    rows = [f"{k},p{k},{'train' if k < 8 else 'test'},{'dim' if k % 2 else 'bright'}" for k in range(28)]
+    (tmp_path / "who.csv").write_text("\n".join(["file,who,split,light", *rows]) + "\n")
+    address = f"boxes:{folder}?table={tmp_path / 'who.csv'}"
+    named = ["--column", "subject=who", "--column", "lamp=light"]
+    run("train", address, *named, "--noise-multiplier", 1, "--steps", 1, *QUICK, tmp_path / "run")
+    done = RunFolder.open(tmp_path / "run")
+    (test,) = done.metrics().splits
+    groups = {group.name: group for group in test.groups if group.kind == "attribute"}
+    assert {name: group.subjects for name, group in groups.items()} == {"lamp=bright": 10, "lamp=dim": 10}
+    assert groups["lamp=dim"].metrics.keys() == test.metrics.keys()
+    assert "lamp=dim" in done.report.read_text()
+    json.loads(run("predict", tmp_path / "run", address).out)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -113,8 +129,8 @@ def test_numbers_of_a_coco_file_come_back_for_other_tools(run, tmp_path):
         (["--unit", "record", "--class-weights", "counted"], "needs one class per record"),
         (["--unit", "record", "--class-weights", "1,2,3"], "3 numbers for 1 classes"),
         (["--unit", "record", "--patch-size", "16"], "--patch-size is for segmentation"),
-        (["--unit", "record", "--label", "x"], "apply to a manifest"),
-        ([], "no subject (patient) identifiers; say boxes:"),
+        (["--unit", "record", "--label", "x"], "--label goes with surfaces, DICOM (labels=FILE), a manifest"),
+        ([], "no subject (patient) identifiers; name them in a column subject of boxes:"),
     ],
 )
 def test_what_does_not_fit_boxes_is_refused_before_anything_is_charged(run, tmp_path, site_ledger, options, message):

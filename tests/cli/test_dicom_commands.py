@@ -149,3 +149,34 @@ def test_masks_and_probabilities_of_dicom_are_written_as_dicom(reticent, hospita
     ended = reticent("predict", "classifier", tmp_path / "m0.nii.gz", "--sr", "more")
     assert (ended.code, "--sr writes DICOM for DICOM records" in ended.err) == (2, True)
     assert not Path("more").exists()
+
+
+def test_markers_beside_dicom_are_trained_and_predicted_with(reticent, hospital, tmp_path):
+    root = hospital.split(":", 1)[1].split("?")[0]
+    rows = [f"P{k:03d},{k % 2},{'test' if k > 7 else 'train'},{'' if k == 3 else 10 + 40 * (k % 2)}" for k in range(10)]
+    (tmp_path / "markers.csv").write_text("\n".join(("mrn,response,split,crp", *rows)) + "\n")
+    table = ["--label", "response", "--column", "PatientID=mrn", "--marker", "crp=3,1,log,0..500"]
+    options = ["--steps", "2", "--sampling-rate", "0.3", *table, "--noise-multiplier", "1", "--image-size", "8"]
+    ended = reticent("train", f"dicom:{root}?labels={tmp_path / 'markers.csv'}", *options, "--out", "run")
+    assert ended.code == 0, ended.err
+    assert RunFolder.open(tmp_path / "work" / "run").state().inputs == {"image": 1, "markers": 1, "missing": 1}
+
+    def predicted(*rows):
+        (tmp_path / "new.csv").write_text("\n".join(("mrn,crp", *rows)) + "\n")
+        ended = reticent("predict", "run", f"dicom:{root}?labels={tmp_path / 'new.csv'}&slices=5")
+        assert ended.code == 0, ended.err
+        return {row.pop("file"): row for row in csv.DictReader(ended.printed.splitlines())}
+
+    first, changed = predicted("P001,50", "P004,"), predicted("P004,", "P001,5000")
+    assert first.keys() == changed.keys() == {uid(1, 1, 1), uid(4, 1, 1)}
+    assert first[uid(4, 1, 1)] == changed[uid(4, 1, 1)]
+    assert first[uid(1, 1, 1)] != changed[uid(1, 1, 1)]
+    told = ["--sr", "reports", "--out", "p.csv"]
+    ended = reticent("predict", "run", f"dicom:{root}?labels={tmp_path / 'new.csv'}&slices=5", *told)
+    assert ended.code == 0, ended.err
+    assert len(list(Path("reports").iterdir())) == 2
+    ended = reticent("predict", "run", f"dicom:{root}?labels=none&slices=5")
+    assert (ended.code, "no markers; join a table with a column" in ended.err) == (2, True)
+    (tmp_path / "new.csv").write_text("mrn,crp\nP001,much\n")
+    ended = reticent("predict", "run", f"dicom:{root}?labels={tmp_path / 'new.csv'}")
+    assert (ended.code, "new.csv, row 2: 'much' in column crp is not a number" in ended.err) == (2, True)

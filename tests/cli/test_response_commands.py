@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 from collections import Counter
 from pathlib import Path
 
@@ -98,6 +99,26 @@ def test_references_stand_beside_the_network_and_predictions_read_the_columns(re
     assert "ziller2022exploiting" in reticent("cite", "run").printed
     alone = reticent("predict", "run", manifest.parent / "images" / "1-0.png")
     assert (alone.code, "name a manifest with the columns crp" in alone.err) == (2, True)
+
+
+def test_data_reads_and_shows_declared_markers(reticent, write_clinic):
+    manifest = write_clinic()
+    told = ["data", manifest, "--label", "label", "--marker", "crp=log,0..500", "--marker", "sex=f|m"]
+    ended = reticent(*told)
+    assert ended.code == 0, ended.err
+    assert "│ marker │ missing │ least │ median │ largest │ categories" in ended.out.replace("┃", "│")
+    shown = json.loads(reticent(*told, "--json").printed)["markers"]
+    with manifest.open() as file:
+        rows = list(csv.DictReader(file))
+    given = [float(row["crp"]) for row in rows if row["crp"]]
+    assert shown["crp"]["missing"] == len(rows) - len(given)
+    assert shown["crp"]["spread"] == [min(given), statistics.median(given), max(given)]
+    assert shown["sex"]["counts"] == {sex: sum(row["sex"] == sex for row in rows) for sex in "fm"}
+    assert f"│ crp │ {shown['crp']['missing']} │ {min(given):g} │" in ended.out
+    (manifest.parent / "bad.csv").write_text(manifest.read_text().replace(f",{given[0]:g}\n", ",high\n", 1))
+    bad = reticent("data", manifest.parent / "bad.csv", "--label", "label", "--marker", "crp=log")
+    assert (bad.code, "'high' in column crp is not a number" in bad.err) == (2, True)
+    assert "--marker crp=1: write CENTRE,SCALE" in reticent("data", manifest, "--marker", "crp=1").err
 
 
 def test_a_private_run_scales_by_declared_constants_and_says_why_no_references_were_fitted(

@@ -296,18 +296,14 @@ def test_a_coco_file_of_another_form_is_an_error(tmp_path, content, message):
         open_cohort(str(path), unit="record")
 
 
-def test_subjects_come_from_a_table_or_the_file_names(tmp_path):
+def test_subjects_come_from_the_file_names(tmp_path):
     write_voc_folder(tmp_path / "v", {f"p{k // 2}_{k}": [("cell", 5, 5, 20, 20)] for k in range(4)})
-    (tmp_path / "who.csv").write_text("file,patient\n" + "".join(f"p{k // 2}_{k}.png,{k // 2}\n" for k in range(4)))
-    by_table = open_cohort(f"boxes:{tmp_path / 'v'}?subjects={tmp_path / 'who.csv'}")
-    assert [entry.subject for entry in by_table.entries] == ["0", "0", "1", "1"]
     by_name = open_cohort(f"boxes:{tmp_path / 'v'}?subject-pattern=([^_]+)_")
     assert [entry.subject for entry in by_name.entries] == ["p0", "p0", "p1", "p1"]
-    with pytest.raises(InputError, match=r"no subject \(patient\) identifiers; say boxes:"):
+    with pytest.raises(
+        InputError, match=r"no subject \(patient\) identifiers; name them in a column subject of boxes:"
+    ):
         open_cohort(str(tmp_path / "v"))
-    (tmp_path / "who.csv").write_text("file,patient\np0_0.png,0\n")
-    with pytest.raises(InputError, match="the subject is empty in 3 of 4 records"):
-        open_cohort(f"boxes:{tmp_path / 'v'}?subjects={tmp_path / 'who.csv'}")
 
 
 @pytest.mark.parametrize(
@@ -320,9 +316,8 @@ def test_subjects_come_from_a_table_or_the_file_names(tmp_path):
         ("?test-from=May", "write a day as"),
         ("?test-from=2018-05-30", "the time of a.png is not known"),
         ("?one-based=1", "say yes or no"),
-        ("?colour=red", "no rule 'colour=red'; the rules are subjects"),
-        ("?subjects=gone.csv", "no such file"),
-        ("?subjects=gone.csv&subject-pattern=(a)", "one of the two rules"),
+        ("?colour=red", "no rule 'colour=red'; the rules are table"),
+        ("?table=gone.csv", "table=gone.csv: no such file"),
         ("/nowhere", "no boxes at"),
     ],
 )
@@ -368,8 +363,8 @@ def test_inspection_counts_images_that_show_a_class(tmp_path):
 
 def test_addresses_of_boxes_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert absolute_address("boxes:trays?subjects=who.csv&most=9") == (
-        f"boxes:{tmp_path}/trays?subjects={tmp_path}/who.csv&most=9"
+    assert absolute_address("boxes:trays?table=who.csv&most=9") == (
+        f"boxes:{tmp_path}/trays?table={tmp_path}/who.csv&most=9"
     )
 
 

@@ -263,3 +263,13 @@ def test_rows_of_single_slices_label_no_volume(clinic, column):
     rule = "labels" if column == "ill" else f"labels={clinic / 'labels.csv'}&subjects"
     with pytest.raises(InputError, match=r"slices.csv: its rows are of single images, but series .* is a volume of 6;"):
         open_cohort(f"dicom:{clinic / 'archive'}?{rule}={table}")
+
+
+def test_pretraining_asks_for_no_labels_and_keeps_splits_and_subjects(clinic):
+    bare = open_cohort(f"dicom:{clinic / 'archive'}", pretrain=True)
+    assert {(entry.split, entry.label) for entry in bare.entries} == {("train", None)}
+    table = clinic / "splits.csv"
+    table.write_text("PatientID,split,subject\nP000,train,a\nP001,unlabelled,a\nP002,test,b\nP003,val,c\n")
+    cohort = open_cohort(f"dicom:{clinic / 'archive'}?labels={table}&subjects={table}", pretrain=True)
+    assert (cohort.task, [entry.subject for entry in cohort.entries]) == ("restoration", ["a", "a", "b", "c", "c"])
+    assert [entry.split for entry in cohort.entries] == ["train", "train", "test", "val", "val"]

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from reticent.data import assign_splits, inspect_cohort, open_cohort
+from reticent.data import assign_splits, inspect_cohort, open_cohort, parse_markers
 
 
 def test_the_kermany_summary_has_the_published_counts(shared):
@@ -33,6 +33,21 @@ def test_faults_are_listed_and_not_raised(make_manifest, tmp_path, save_image):
     assert (summary.splits["train"].records, summary.splits["train"].subjects) == (3, 3)
     assert summary.splits["test"].labels == {"0": 1, "1": 1}
     assert steps[-1] == (5, 5)
+
+
+def test_markers_are_summarised_in_their_unit_and_within_their_limits(make_manifest):
+    rows = ["0.png,a,0,10,f", "1.png,b,1,,m", "2.png,c,0,inf,", "3.png,d,1,2.5,f", "4.png,e,1,0,f"]
+    path = make_manifest("file,subject,label,crp,sex", *rows)
+    declared = {"crp": "log,0..500", "sex": "f|m|d"}
+    cohort = open_cohort(str(path), markers=declared)
+    found = inspect_cohort(cohort, ["train"] * 5, markers=parse_markers(declared)).markers
+    assert (found["crp"].missing, found["crp"].spread, found["crp"].counts) == (1, (0.0, 6.25, 500.0), {})
+    assert (found["sex"].missing, found["sex"].spread) == (1, None)
+    assert found["sex"].counts == {"f": 3, "m": 1, "d": 0}
+    rows = [row.replace(",10,", ",,").replace(",inf,", ",,") for row in rows[:3]]
+    gaps = open_cohort(str(make_manifest("file,subject,label,crp,sex", *rows)), markers={"crp": "5,1"})
+    summary = inspect_cohort(gaps, ["train"] * 3, markers=parse_markers({"crp": "5,1"})).markers["crp"]
+    assert (summary.missing, summary.spread) == (3, None)
 
 
 def test_a_cohort_without_subjects_has_no_subject_counts(tmp_path, save_image):

@@ -75,8 +75,8 @@ def test_wrong_declarations_and_cells_name_the_row_and_the_remedy(make_manifest,
         opened(make_manifest, declared, row, "1.png,b,1,2,m")
 
 
-def test_markers_are_columns_of_a_manifest_only(tmp_path):
-    with pytest.raises(InputError, match="--marker names columns of a manifest"):
+def test_markers_are_columns_of_a_table_only(tmp_path):
+    with pytest.raises(InputError, match=r"--marker goes with DICOM \(labels=FILE\), a manifest .*; leave it out"):
         open_cohort(str(tmp_path), markers={"crp": "0,1"})
 
 

@@ -21,7 +21,7 @@ def test_a_missing_manifest_is_named(tmp_path):
 
 
 def test_columns_of_what_is_no_manifest_are_refused():
-    with pytest.raises(InputError, match="apply to a manifest"):
+    with pytest.raises(InputError, match=r"--label goes with surfaces, DICOM .*, a manifest .*; leave it out"):
         open_cohort("phantom:chest", labels=["nodule"])
 
 

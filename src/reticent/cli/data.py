@@ -24,6 +24,9 @@ def command(
         list[str] | None, typer.Option(help="Number to predict, as NAME=LOW,HIGH with its possible range.")
     ] = None,
     column: Annotated[list[str] | None, typer.Option(help="Column of a manifest, as subject=patient_id.")] = None,
+    marker: Annotated[
+        list[str] | None, typer.Option(help="Column beside the image, as crp=log,0..500 or sex=f|m; repeatable.")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow fetching a MedMNIST set.")] = False,
     ledger: Annotated[Path | None, typer.Option(help="Site ledger, whose key draws the splits.")] = None,
     left_out: Annotated[
@@ -31,16 +34,16 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Inspect a cohort: subjects, shapes, labels, missing values, subjects and exact duplicates across splits.
+    """Inspect a cohort: subjects, shapes, labels, markers, missing values, subjects and duplicates across splits.
 
     Reads every image. What it prints describes private patients: it is for you, not for release.
     """
-    from reticent.data import assign_splits, inspect_cohort, open_cohort
+    from reticent.data import assign_splits, inspect_cohort, open_cohort, parse_markers
     from reticent.governance import Ledger, ledger_path
 
     if unit not in ("subject", "record"):
         raise InputError(f"--unit {unit}: say subject or record")
-    values, _ = study_values(cohort, {"column": column, "label": label, "target": target})
+    values, _ = study_values(cohort, {"column": column, "label": label, "target": target, "marker": marker})
     options = values["cohort"]
     if left_out is not None and (left_out.exists() or not left_out.parent.is_dir()):
         raise InputError(f"{left_out}: exists already, or its folder does not; choose another --left-out")
@@ -49,6 +52,7 @@ def command(
             options["uri"],
             columns=options.get("columns"),
             labels=options.get("labels"),
+            markers=options.get("markers"),
             targets=options.get("targets"),
             unit=unit,  # type: ignore[arg-type]
             download=download,
@@ -65,7 +69,8 @@ def command(
         with Ledger.open(ledger_path(ledger)) as site:
             splits = assign_splits(opened, site.derive_key("split"))
     with progress() as advance:
-        summary = inspect_cohort(opened, splits, lambda done, total: advance("Reading", done, total))
+        markers = parse_markers(options.get("markers") or {})
+        summary = inspect_cohort(opened, splits, lambda done, total: advance("Reading", done, total), markers)
     if as_json:
         from dataclasses import asdict
 
@@ -107,6 +112,7 @@ def _print(cohort: Cohort, summary: CohortSummary, unit: str) -> None:
         labels = ", ".join(f"{label}: {count:,}" for label, count in split.labels.items())
         table.add_row(name, f"{split.subjects:,}", f"{split.records:,}", labels)
     console.print(table)
+    _print_markers(summary)
     _problems("missing values", [f"{name}: {count} records" for name, count in summary.missing.items() if count])
     _problems("subjects in more than one split", [f"{s}: {', '.join(i)}" for s, i in summary.overlapping.items()])
     _problems("identical images in different splits", [" = ".join(keys) for keys in summary.duplicates])
@@ -115,6 +121,19 @@ def _print(cohort: Cohort, summary: CohortSummary, unit: str) -> None:
     for title, lines in summary.remarks.items():
         _problems(title, list(lines))
     _print_left_out(summary)
+
+
+def _print_markers(summary: CohortSummary) -> None:
+    from rich.table import Table
+
+    if not summary.markers:
+        return
+    table = Table("marker", "missing", "least", "median", "largest", "categories")
+    for name, marker in summary.markers.items():
+        spread = ["", "", ""] if marker.spread is None else [f"{value:g}" for value in marker.spread]
+        counts = ", ".join(f"{category}: {count:,}" for category, count in marker.counts.items())
+        table.add_row(escape(name), f"{marker.missing:,}", *spread, escape(counts))
+    console.print(table)
 
 
 def _print_left_out(summary: CohortSummary) -> None:

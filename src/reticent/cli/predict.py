@@ -36,7 +36,10 @@ def command(
         ),
     ],
     column: Annotated[
-        list[str] | None, typer.Option(help="File column of a manifest, as file=NAME (default: as in training).")
+        list[str] | None,
+        typer.Option(
+            help="Column of a manifest, as file=NAME, or of a DICOM table, as PatientID=NAME (default: as in training)."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -85,7 +88,7 @@ def command(
         _make_folder(folder_out)
         _write_masks(predictor, paths, folder_out)
         for address in dicom:
-            _write_segmentations(predictor, address, folder_out, model)
+            _write_segmentations(predictor, _opened(address, columns, {}), folder_out, model)
         return
     if sr is not None and predictor.task.kind == "regression":
         raise InputError("--sr reports probabilities of classes; this run predicts numbers: leave it out")
@@ -144,17 +147,19 @@ def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> I
         read_image,
         structured_report,
         volume_spacing,
+        without_markers,
     )
 
     if predictor.surfaces is not None:
         for name, inputs, mesh in read_surfaces(predictor, predictor.surfaces, address, columns):
             yield Found(name, inputs, None, mesh=mesh)
     elif address.lower().endswith(".npz") or address.startswith(("medmnist:", "phantom:")) or is_dicom(address):
-        cohort = _opened(address)
-        for i, entry in enumerate(cohort.entries):
+        cohort = _opened(address, columns, predictor.markers)
+        images = without_markers(cohort)
+        for i, entry in enumerate(images.entries):
             record, report = cohort.load(i), None
-            if isinstance(cohort.reader, DicomReader):
-                report = partial(structured_report, cohort.reader.root, entry.locator.series)
+            if isinstance(images.reader, DicomReader):
+                report = partial(structured_report, images.reader.root, entry.locator.series)
             yield Found(entry.key, record.inputs, record.spacing, report)
     else:
         files = image_files(address, columns)
@@ -166,10 +171,13 @@ def records(predictor: Predictor, address: str, columns: Mapping[str, str]) -> I
             yield Found(name, {predictor.input_name: image, **vectors}, volume_spacing(affine))
 
 
-def _opened(address: str) -> Cohort:
-    from reticent.data import open_cohort
+def _opened(address: str, columns: Mapping[str, str], markers: Mapping[str, str]) -> Cohort:
+    """The cohort at an address, of DICOM with the markers in its table."""
+    from reticent.data import is_dicom, open_cohort
 
-    cohort = open_cohort(address, unit="record", strict=False, hashed=False)
+    if not is_dicom(address):
+        columns = markers = {}
+    cohort = open_cohort(address, columns=columns, markers=markers, unit="record", predicting=True, hashed=False)
     if cohort.left_out:
         print_warning(left_out_words(cohort), UserWarning)
     return cohort
@@ -210,11 +218,10 @@ def stem(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", Path(name).name.split(".")[0])
 
 
-def _write_segmentations(predictor: Predictor, address: str, folder: Path, model: str) -> None:
+def _write_segmentations(predictor: Predictor, cohort: Cohort, folder: Path, model: str) -> None:
     from reticent.data import DicomReader, segmentation
     from reticent.records import write_file
 
-    cohort = _opened(address)
     assert isinstance(cohort.reader, DicomReader)
     for i, entry in enumerate(cohort.entries):
         target = folder / f"{entry.key.replace('#', '_')}.dcm"

@@ -73,7 +73,7 @@ def _images(predictor: Predictor, address: str, columns: Mapping[str, str]) -> I
         for found in records(predictor, address, columns):
             yield found.name, None, found.inputs, found.spacing
         return
-    cohort = open_cohort(address, unit="record", strict=False, hashed=False)
+    cohort = open_cohort(address, unit="record", predicting=True, hashed=False)
     for i, entry in enumerate(cohort.entries):
         record = cohort.load(i)
         yield entry.key, entry.locator.id, record.inputs, record.spacing

@@ -35,6 +35,7 @@ from reticent.data.markers import (
     marker_values,
     parse_markers,
     training_scales,
+    without_markers,
 )
 from reticent.data.open_cohort import open_cohort
 from reticent.data.patches import Patches
@@ -112,6 +113,7 @@ __all__ = [
     "recist_response",
     "training_scales",
     "volume_spacing",
+    "without_markers",
     "read_voc",
     "segmentation",
     "split_by_time",

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from reticent.errors import InputError
 
-_PATH_RULES = {"dicom:": ("labels", "subjects"), "boxes:": ("subjects",)}
+_PATH_RULES = {"dicom:": ("labels", "subjects"), "boxes:": ("table",)}
 """By scheme, the rules whose values are paths."""
 
 

@@ -1,15 +1,13 @@
 """Attributes of records for subgroup reporting: sex, age in decades, projection and the like."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas
+from reticent.data.table import Table
 
 MOST_VALUES = 20
 
 
-def attribute_rows(table: "pandas.DataFrame", columns: Sequence[str], names: Mapping[str, str]) -> list[dict[str, str]]:
+def attribute_rows(table: Table, columns: Sequence[str], names: Mapping[str, str]) -> list[dict[str, str]]:
     """For each row, the values of those of `columns` with 1 to 20 distinct values, a numeric age by decades.
 
     `names` maps a column to the attribute's name. A missing value is absent from the row's mapping.
@@ -17,7 +15,7 @@ def attribute_rows(table: "pandas.DataFrame", columns: Sequence[str], names: Map
     rows: list[dict[str, str]] = [{} for _ in range(len(table))]
     for column in columns:
         name = names.get(column, column)
-        values = [value if isinstance(value, str) else None for value in table[column]]
+        values = table.column(column)
         if name.lower() == "age":
             values = decades(values)
         if 1 <= len(set(values) - {None}) <= MOST_VALUES:

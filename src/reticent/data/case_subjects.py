@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reticent.data.cohort import Entry
-from reticent.data.manifest import read_table, texts
+from reticent.data.table import read_table
 from reticent.errors import InputError
 
 _TABLE = "subjects.csv"
@@ -24,11 +24,11 @@ def with_subjects(root: Path, entries: Sequence[Entry]) -> tuple[list[Entry], st
     if not path.is_file():
         return list(entries), _ASSUMED
     table = read_table(path)
-    missing = {"case", "subject"} - set(map(str, table.columns))
+    missing = {"case", "subject"} - set(table.columns)
     if missing:
         raise InputError(f"{path}: no column {min(missing)}; it lists the subject (patient) of each case: case,subject")
     subjects: dict[str, str] = {}
-    for row, (case, subject) in enumerate(zip(texts(table, "case"), texts(table, "subject"), strict=True), start=2):
+    for row, (case, subject) in enumerate(zip(table.column("case"), table.column("subject"), strict=True), start=2):
         if case is None or subject is None:
             raise InputError(f"{path}, row {row}: the {'case' if case is None else 'subject'} is empty; fill it in")
         if case in subjects:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reticent.data.files import READABLE_SUFFIXES
 from reticent.data.folder import images_in
-from reticent.data.manifest import MANIFEST_SUFFIXES, manifest_images
+from reticent.data.manifest import is_manifest, manifest_images
 from reticent.errors import InputError
 
 
@@ -17,7 +17,7 @@ def image_files(
     Raises InputError for a manifest without file column, a missing file, and a folder without files of these suffixes.
     """
     path = Path(address)
-    if path.name.lower().endswith(MANIFEST_SUFFIXES):
+    if is_manifest(address):
         return manifest_images(address, columns)
     if not path.is_dir():
         return [(address, path)]

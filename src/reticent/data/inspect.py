@@ -9,6 +9,8 @@ import numpy as np
 
 from reticent.data.burnt_in import text_suspected
 from reticent.data.cohort import Cohort, LeftOut, Record
+from reticent.data.marker_summary import MarkerSummary, summarise_markers
+from reticent.data.markers import Marker
 from reticent.data.validation import subjects_in_several_splits
 from reticent.errors import InputError
 
@@ -48,12 +50,18 @@ class CohortSummary:
     text_suspected: Sequence[str]
     left_out: Sequence[LeftOut]
     remarks: Mapping[str, Sequence[str]]
+    markers: Mapping[str, MarkerSummary]
 
 
 def inspect_cohort(
-    cohort: Cohort, splits: Sequence[str], progress: Callable[[int, int], None] | None = None
+    cohort: Cohort,
+    splits: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    markers: Sequence[Marker] = (),
 ) -> CohortSummary:
     """Read every record of `cohort` once and summarise it; `splits` gives each record's split.
+
+    `markers` are those that the cohort was opened with.
 
     Unreadable records are listed, not raised. `progress(done, total)` is called after each record.
     """
@@ -92,6 +100,7 @@ def inspect_cohort(
         text_suspected=with_text,
         left_out=cohort.left_out,
         remarks=cohort.remarks,
+        markers=summarise_markers(cohort, markers),
     )
 
 

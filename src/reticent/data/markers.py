@@ -1,4 +1,4 @@
-"""Tabular markers beside the images: columns of a manifest as one vector a record, and which of them are missing.
+"""Tabular markers beside the images: columns of a table as one vector a record, and which of them are missing.
 
 A marker is declared in a few words:
 
@@ -18,16 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from reticent.data.cohort import Cohort, Reader
+from reticent.data.table import Table
 from reticent.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas
 
 PADDING = "padding"
 """Which slices of a volume are padding, see `Preprocessing`."""
@@ -35,7 +32,6 @@ VECTOR_INPUTS = ("markers", "missing", PADDING)
 """Inputs of a record that are vectors, not images."""
 Scale = tuple[float, float]
 """Centre and scale of a component."""
-_HEADER_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -91,28 +87,42 @@ def parse_markers(declared: Mapping[str, str]) -> tuple[Marker, ...]:
     return tuple(parse_marker(name, text) for name, text in declared.items())
 
 
-def with_markers(cohort: Cohort, path: Path, table: pandas.DataFrame, markers: Sequence[Marker]) -> Cohort:
-    """The cohort with the vectors "markers" and "missing" beside its images; row i of the table is record i.
+def measurements(markers: Sequence[Marker]) -> set[str]:
+    """The columns whose values are no subgroups: numbers, but for an age, which is one by decades."""
+    return {marker.name for marker in markers if not marker.categories and marker.name.lower() != "age"}
+
+
+def with_markers(cohort: Cohort, table: Table, markers: Sequence[Marker], rows: Sequence[int]) -> Cohort:
+    """The cohort with the vectors "markers" and "missing" beside its images; `rows` has each record's position.
 
     Raises:
         InputError: naming column, row and remedy: there is no such column, or a cell does not fit its declaration.
     """
-    values, missing = read_markers(path, table, markers)
+    values, missing = read_markers(table, markers)
     entries = [
-        replace(entry, locator=_Marked(entry.locator, row, gaps))
-        for entry, row, gaps in zip(cohort.entries, values, missing, strict=True)
+        replace(entry, locator=_Marked(entry.locator, values[row], missing[row]))
+        for entry, row in zip(cohort.entries, rows, strict=True)
     ]
     channels = {**cohort.channels, "markers": values.shape[1], "missing": len(markers)}
     return replace(cohort, entries=entries, channels=channels, reader=_MarkedReader(cohort.reader))
 
 
-def read_markers(path: Path, table: pandas.DataFrame, markers: Sequence[Marker]) -> tuple[np.ndarray, np.ndarray]:
+def without_markers(cohort: Cohort) -> Cohort:
+    """The cohort that `with_markers` was given; any other as it is."""
+    if not isinstance(cohort.reader, _MarkedReader):
+        return cohort
+    entries = [replace(entry, locator=entry.locator.record) for entry in cohort.entries]
+    channels = {name: length for name, length in cohort.channels.items() if name not in VECTOR_INPUTS}
+    return replace(cohort, entries=entries, channels=channels, reader=cohort.reader.reader)
+
+
+def read_markers(table: Table, markers: Sequence[Marker]) -> tuple[np.ndarray, np.ndarray]:
     """The two vectors of every row, float32 (rows, components) with NaN where missing, and (rows, markers).
 
     Raises:
         InputError: see `with_markers`.
     """
-    columns = [_column(path, table, marker) for marker in markers]
+    columns = [_column(table, marker) for marker in markers]
     missing = np.stack([np.isnan(column[:, 0]) for column in columns], 1)
     return np.concatenate(columns, 1).astype(np.float32), missing.astype(np.float32)
 
@@ -193,31 +203,30 @@ class _MarkedReader:
         return f"{self.reader.stamp(locator.record)} {locator.values.tobytes().hex()}"
 
 
-def _column(path: Path, table: pandas.DataFrame, marker: Marker) -> np.ndarray:
+def _column(table: Table, marker: Marker) -> np.ndarray:
     """Components (rows, length); NaN where the cell is empty."""
     if marker.name not in table.columns:
-        present = ", ".join(str(name) for name in table.columns)
-        raise InputError(f"{path}: no column {marker.name!r} (--marker); the columns are {present}")
-    cells = [value if isinstance(value, str) else None for value in table[marker.name]]
+        present = ", ".join(table.columns)
+        raise InputError(f"{table.path}: no column {marker.name!r} (--marker); the columns are {present}")
     read = _category if marker.categories else _value
-    return np.array([read(path, row, marker, cell) for row, cell in enumerate(cells, start=_HEADER_ROWS)])
+    return np.array([read(table.where(i), marker, cell) for i, cell in enumerate(table.column(marker.name))])
 
 
-def _category(path: Path, row: int, marker: Marker, cell: str | None) -> list[float]:
+def _category(where: str, marker: Marker, cell: str | None) -> list[float]:
     if cell is None:
         return [math.nan] * marker.length
     if cell not in marker.categories:
         raise InputError(
-            f"{path}, row {row}: {cell!r} in column {marker.name} is none of {'|'.join(marker.categories)}; correct "
+            f"{where}: {cell!r} in column {marker.name} is none of {'|'.join(marker.categories)}; correct "
             "it, leave it empty, or declare it with --marker"
         )
     return [float(cell == category) for category in marker.categories]
 
 
-def _value(path: Path, row: int, marker: Marker, cell: str | None) -> list[float]:
+def _value(where: str, marker: Marker, cell: str | None) -> list[float]:
     if cell is None:
         return [math.nan]
-    where = f"{path}, row {row}: {cell!r} in column {marker.name}"
+    where = f"{where}: {cell!r} in column {marker.name}"
     try:
         value = float(cell)
     except ValueError:

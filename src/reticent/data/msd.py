@@ -11,6 +11,11 @@ from reticent.data.nifti import read_nifti_header
 from reticent.errors import InputError
 
 
+def is_msd(uri: str) -> bool:
+    """Whether a folder has a `dataset.json`."""
+    return (Path(uri) / "dataset.json").is_file()
+
+
 def open_msd(uri: str) -> Cohort:
     """Open the labelled cases of an MSD folder; the subject is the case, several modalities are channels.
 

@@ -1,7 +1,7 @@
 """Recognises a cohort from its address and opens it with the reader for it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,11 +9,12 @@ from reticent.data.cohort import Cohort
 from reticent.data.detection import is_detection, open_detection
 from reticent.data.dicom import is_dicom, open_dicom
 from reticent.data.folder import open_folder
-from reticent.data.manifest import MANIFEST_SUFFIXES, open_manifest
-from reticent.data.markers import Marker, parse_markers
+from reticent.data.manifest import MANIFEST_SUFFIXES, is_manifest, open_manifest
+from reticent.data.markers import parse_markers
 from reticent.data.medmnist import open_medmnist, open_npz
-from reticent.data.msd import open_msd
+from reticent.data.msd import is_msd, open_msd
 from reticent.data.nnunet import is_nnunet, open_nnunet
+from reticent.data.opening import Opening, Progress
 from reticent.data.phantom import open_phantom
 from reticent.data.surfaces.bundle import is_bundle
 from reticent.data.surfaces.opening import SCHEME, as_surfaces, open_bundle
@@ -22,17 +23,7 @@ from reticent.data.units import with_record_subjects
 from reticent.data.validation import check_classes, check_splits, check_subjects
 from reticent.errors import InputError
 
-Progress = Callable[[str, int, int], None]
-
-# The first row whose test accepts the address names the reader; a new format is one row.
-_READERS: tuple[tuple[Callable[[str], bool], Callable[[str], Cohort]], ...] = (
-    (lambda uri: uri.startswith("phantom:"), open_phantom),
-    (lambda uri: uri.endswith(".npz"), open_npz),
-    (is_detection, open_detection),
-    (is_nnunet, open_nnunet),
-    (lambda uri: (Path(uri) / "dataset.json").is_file(), open_msd),
-    (lambda uri: Path(uri).is_dir(), open_folder),
-)
+_FLAGS = {"columns": "--column", "labels": "--label", "markers": "--marker", "targets": "--target"}
 
 
 def open_cohort(
@@ -47,6 +38,7 @@ def open_cohort(
     unit: Literal["subject", "record"] = "subject",
     download: bool = False,
     strict: bool = True,
+    predicting: bool = False,
     hashed: bool = True,
     progress: Progress | None = None,
 ) -> Cohort:
@@ -61,27 +53,30 @@ def open_cohort(
     (None: not told, which is for inspection and prediction). `surfaces` says how meshes are prepared. `download` allows
     fetching a MedMNIST set.
     With `unit="record"` every record is its own subject, named by the hash of its image; `hashed=False` names it by its
-    key and reads no image, for what charges nothing. `strict=False`, for inspection and prediction, also opens a
-    cohort without subjects or training records, with one class or one subject, or with a subject in several splits.
+    key and reads no image, for what charges nothing. `strict=False`, for inspection, also opens a cohort without
+    subjects or training records, with one class or one subject, or with a subject in several splits. `predicting` goes
+    further: labels, splits and subjects are not looked at, and tables beside DICOM or boxes are read for `markers`
+    alone.
     With `pretrain` labels and masks are not looked at: the task is to restore hidden parts of the images, and records
     of the split unlabelled are trained on as well.
     `progress(stage, done, total)` is told of long work.
     Raises InputError for anything else that is wrong.
     """
-    declared = parse_markers(markers or {})
-    numbers, surfaces = tuple(targets or ()), surfaces or SurfaceOptions()
-    known = None if pretrain else labels or ()
-    cohort = _read(uri, columns or {}, known, declared, numbers, surfaces, download, strict, progress)
+    opening = Opening(
+        columns or {}, labels or (), parse_markers(markers or {}), tuple(targets or ()), surfaces or SurfaceOptions(),
+        download, strict and not predicting, not (pretrain or predicting), progress,
+    )  # fmt: skip
+    cohort = _read(uri, opening)
     if pretrain:
         cohort = _for_restoration(cohort)
     if cohort.task == "regression":
-        cohort = _with_ranges(cohort, targets or {}, strict)
-    check_splits(cohort, for_training=strict)
+        cohort = _with_ranges(cohort, targets or {}, opening.strict)
+    check_splits(cohort, for_training=opening.strict)
     if unit == "record":
         cohort = with_record_subjects(cohort, hashed=hashed)
-    elif strict or cohort.has_subjects:
-        check_subjects(cohort, overlap_allowed=not strict)
-    if strict:
+    elif opening.strict or (cohort.has_subjects and not predicting):
+        check_subjects(cohort, overlap_allowed=not opening.strict)
+    if opening.strict:
         check_classes(cohort)
     return cohort
 
@@ -123,44 +118,53 @@ def _with_ranges(cohort: Cohort, targets: Mapping[str, tuple[float, float] | Non
     return replace(cohort, ranges=ranges, remarks=remarks)
 
 
-def _read(
-    uri: str,
-    columns: Mapping[str, str],
-    labels: Sequence[str] | None,
-    markers: Sequence[Marker],
-    targets: Sequence[str],
-    surfaces: SurfaceOptions,
-    download: bool,
-    strict: bool,
-    progress: Progress | None,
-) -> Cohort:
-    if uri.startswith(SCHEME):
-        inner = uri.removeprefix(SCHEME)
-        known = targets if inner.lower().endswith(MANIFEST_SUFFIXES) else ()
-        masks = _read(inner, columns, labels, (), known, surfaces, download, strict, progress)
-        return as_surfaces(masks, uri, targets, surfaces, progress)
-    if uri.lower().endswith(MANIFEST_SUFFIXES) and not is_dicom(uri) and not is_detection(uri):
-        return open_manifest(uri, columns, labels, markers, targets, surfaces)
-    if markers:
-        raise InputError(f"{uri}: --marker names columns of a manifest ({', '.join(MANIFEST_SUFFIXES)}); drop it")
-    if is_dicom(uri):
-        return open_dicom(uri, columns, labels or (), targets, strict=strict and labels is not None, progress=progress)
-    if is_bundle(uri):
-        return open_bundle(uri, columns, labels or (), targets, surfaces, strict=strict)
-    if targets:
-        raise InputError(f"{uri}: targets are columns of a manifest, of a table of DICOM or of meshes; list them there")
-    if columns or labels:
-        raise InputError(
-            f"{uri}: column and label names apply to a manifest ({', '.join(MANIFEST_SUFFIXES)}) or DICOM only; drop "
-            "them"
-        )
-    if uri.startswith("medmnist:"):
-        return open_medmnist(uri, download)
-    for recognises, reader in _READERS:
-        if recognises(uri):
-            return reader(uri)
+def _read(uri: str, opening: Opening) -> Cohort:
+    for form in _FORMS:
+        if form.recognises(uri):
+            for option, flag in _FLAGS.items():
+                if getattr(opening, option) and option not in form.takes:
+                    fit = ", ".join(each.name for each in _FORMS if option in each.takes)
+                    raise InputError(f"{uri}: {flag} goes with {fit}; leave it out")
+            return form.read(uri, opening)
     if Path(uri).exists():
         raise InputError(
             f"{uri}: not a known kind of cohort; use a folder, a manifest (.csv, .parquet) or a MedMNIST .npz"
         )
     raise InputError(f"{uri}: no such file or folder; also known: dicom:FOLDER, medmnist:NAME and phantom:chest")
+
+
+def _read_surfaces(uri: str, opening: Opening) -> Cohort:
+    inner = uri.removeprefix(SCHEME)
+    known = opening.targets if is_manifest(inner) else ()  # of masks, targets are the volumes of their labels
+    return as_surfaces(_read(inner, replace(opening, targets=known)), uri, opening)
+
+
+def _alone(read: Callable[[str], Cohort]) -> Callable[[str, Opening], Cohort]:
+    """The reader of a form that takes no options."""
+    return lambda uri, _: read(uri)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form of cohort: which addresses have it, who reads it, and which options that name columns it takes."""
+
+    name: str
+    recognises: Callable[[str], bool]
+    read: Callable[[str, Opening], Cohort]
+    takes: tuple[str, ...] = ()
+
+
+# The first row that recognises the address is the form; a new form is one row.
+_FORMS = (
+    _Form("surfaces", lambda uri: uri.startswith(SCHEME), _read_surfaces, ("columns", "labels", "targets")),
+    _Form("DICOM (labels=FILE)", is_dicom, open_dicom, tuple(_FLAGS)),
+    _Form("boxes (table=FILE)", is_detection, open_detection, ("columns",)),
+    _Form(f"a manifest ({', '.join(MANIFEST_SUFFIXES)})", is_manifest, open_manifest, tuple(_FLAGS)),
+    _Form("an archive of meshes", is_bundle, open_bundle, ("columns", "labels", "targets")),
+    _Form("MedMNIST", lambda uri: uri.startswith("medmnist:"), lambda uri, o: open_medmnist(uri, o.download)),
+    _Form("MedMNIST file", lambda uri: uri.endswith(".npz"), _alone(open_npz)),
+    _Form("phantom", lambda uri: uri.startswith("phantom:"), _alone(open_phantom)),
+    _Form("nnU-Net", is_nnunet, _alone(open_nnunet)),
+    _Form("Decathlon", is_msd, _alone(open_msd)),
+    _Form("folder of classes", lambda uri: Path(uri).is_dir(), _alone(open_folder)),
+)

@@ -4,14 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reticent.data.lookup import find_image
-from reticent.data.manifest import (
-    MANIFEST_SUFFIXES,
-    find_column,
-    find_file_column,
-    find_splits,
-    read_table,
-    texts,
-)
+from reticent.data.manifest import MANIFEST_SUFFIXES, is_manifest
+from reticent.data.roles import find_column, find_file_column, find_splits
+from reticent.data.table import read_table
 from reticent.data.validation import subjects_in_several_splits
 from reticent.errors import InputError
 
@@ -30,23 +25,23 @@ def read_pool(uri: str, columns: Mapping[str, str], label: str | None = None) ->
             subject, of a label too many or too few, of a split that does not belong, and of a file listed twice.
     """
     path = Path(uri)
-    if not uri.lower().endswith(MANIFEST_SUFFIXES):
+    if not is_manifest(uri):
         raise InputError(f"{uri}: records to label come from a manifest ({', '.join(MANIFEST_SUFFIXES)}); write one")
     table = read_table(path)
-    present = [str(name) for name in table.columns]
+    present = table.columns
     if label is not None and label not in present:
         raise InputError(f"{path}: no column {label!r}; the columns are {', '.join(present)}")
     columns = dict(columns) | ({"label": label} if label is not None else {})
-    named = {role: find_column(path, present, columns, role) for role in ("subject", "split", "label")}
-    file_column = find_file_column(path, present, columns)
+    named = {role: find_column(table, columns, role) for role in ("subject", "split", "label")}
+    file_column = find_file_column(table, columns)
     if named["subject"] is None:
         raise InputError(f"{path}: no column of subjects (patients); name it with --column subject=NAME")
-    splits = find_splits(path, table, named["split"])
-    labels = [None] * len(table) if named["label"] is None else texts(table, named["label"])
+    splits = find_splits(table, named["split"])
+    labels = table.column(named["label"])
     others = [name for name in present if name not in (file_column, *named.values(), *POOL_COLUMNS)]
-    cells = {name: texts(table, name) for name in others}
+    cells = {name: table.column(name) for name in others}
     rows, seen = [], dict[str, int]()
-    triples = zip(texts(table, file_column), texts(table, named["subject"]), splits, labels, strict=True)
+    triples = zip(table.column(file_column), table.column(named["subject"]), splits, labels, strict=True)
     for row, (file, subject, split, value) in enumerate(triples, start=2):
         place = f"{path}, row {row}"
         split = _pool_split(place, split, value)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from reticent.data.composite_response import Change, Composite, MarkerRule, composite_response
-from reticent.data.manifest import read_table, texts
 from reticent.data.recist import (
     MOST_IN_ORGAN,
     MOST_LESIONS,
@@ -23,6 +22,7 @@ from reticent.data.recist import (
     progressed,
     recist_response,
 )
+from reticent.data.table import read_table
 from reticent.errors import InputError
 
 COLUMNS = ("subject", "visit", "lesion", "organ", "node", "diameter", "new_lesion", "non_target", "ca19_9",
@@ -84,9 +84,9 @@ def read_visits(path: Path) -> list[Visit]:
     table = read_table(path)
     if missing := [name for name in _NEEDED if name not in table.columns]:
         raise InputError(f"{path}: no column {missing[0]!r}; it needs {', '.join(_NEEDED)}")
-    if unknown := [str(name) for name in table.columns if name not in COLUMNS]:
+    if unknown := [name for name in table.columns if name not in COLUMNS]:
         raise InputError(f"{path}: unknown column {unknown[0]!r}; known are {', '.join(COLUMNS)}")
-    columns = {str(name): texts(table, str(name)) for name in table.columns}
+    columns = table.cells
     visits: dict[tuple[str, str], Visit] = {}
     for place in range(len(table)):
         row = {name: values[place] for name, values in columns.items()}

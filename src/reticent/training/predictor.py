@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reticent.data import PADDING, VECTOR_INPUTS, Record, SurfaceOptions, parse_markers
+from reticent.data import PADDING, VECTOR_INPUTS, Record, SurfaceOptions
 from reticent.data.surfaces import Mesh
 from reticent.data.surfaces.preparing import GraphPreparation, ProfilePreparation
 from reticent.errors import InputError
@@ -55,7 +55,7 @@ class Predictor:
         self._preprocessing = preprocessing_of(
             study, self.task, state.image_size, channels, state.marker_scales, PADDING in state.inputs
         )
-        self.markers = parse_markers(study.cohort.markers)
+        self.markers = study.cohort.markers
         self._model = released_model(run)
 
     @property
@@ -166,9 +166,9 @@ class Predictor:
     def _prepared(self, inputs: Mapping[str, np.ndarray], spacing: tuple[float, ...] | None) -> dict[str, Tensor]:
         record = self._preprocessing.apply(Record("the file", inputs, {}, {}, spacing))
         if absent := [name for name in self._channels if name not in record.inputs]:
-            columns = ", ".join(marker.name for marker in self.markers)
             raise InputError(
-                f"the model takes {absent[0]} beside the image: name a manifest with the columns {columns}"
+                f"the model takes {absent[0]} beside the image: name a manifest with the columns "
+                f"{', '.join(self.markers)}, or DICOM with them in labels=FILE"
             )
         for name, array in record.inputs.items():
             if len(array) != self._channels[name]:

@@ -23,13 +23,13 @@ MOST = 40
 class Rules:
     """What is declared of a cohort with boxes.
 
-    `subjects` is a table of file names and subjects; `subject_pattern` a regular expression whose first group, searched
-    in the file name, is the subject. `classes` are those that count, in their order (None: all that are found). `most`
-    is the public maximum of objects an image. Images from `val_from` and `test_from` on (seconds since 1970, UTC) are
-    held out, and nothing is drawn. `one_based`: corners are those of the VOC challenge.
+    `table` has a row for each image (`read_image_table`); `subject_pattern` is a regular expression whose first group,
+    searched in the file name, is the subject. `classes` are those that count, in their order (None: all that are
+    found). `most` is the public maximum of objects an image. Images from `val_from` and `test_from` on (seconds since
+    1970, UTC) are held out, and nothing is drawn. `one_based`: corners are those of the VOC challenge.
     """
 
-    subjects: Path | None = None
+    table: Path | None = None
     subject_pattern: re.Pattern[str] | None = None
     classes: tuple[str, ...] | None = None
     most: int = MOST
@@ -64,10 +64,8 @@ def parse_address(uri: str) -> tuple[Path, Rules]:
             f"{uri}: no boxes at {path}; name a VOC folder (JPEGImages, Annotations), a COCO file (.json) or folder, "
             "or a folder with files.txt"
         )
-    if rules.subjects is not None and rules.subject_pattern is not None:
-        raise InputError(f"{uri}: subjects come from a table or from the file names; say one of the two rules")
-    if rules.subjects is not None and not rules.subjects.is_file():
-        raise InputError(f"{uri}: subjects={rules.subjects}: no such file; correct the path")
+    if rules.table is not None and not rules.table.is_file():
+        raise InputError(f"{uri}: table={rules.table}: no such file; correct the path")
     if rules.val_from is not None and (rules.test_from is None or rules.test_from <= rules.val_from):
         raise InputError(f"{uri}: val-from needs a later test-from")
     return path, rules
@@ -108,6 +106,6 @@ def _yes_or_no(text: str) -> bool:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "subjects": Path, "subject-pattern": _pattern, "classes": _names, "most": _count, "val-from": _day,
+    "table": Path, "subject-pattern": _pattern, "classes": _names, "most": _count, "val-from": _day,
     "test-from": _day, "one-based": _yes_or_no,
 }  # fmt: skip

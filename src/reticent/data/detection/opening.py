@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from reticent.data.cohort import Cohort, Entry, LeftOut
@@ -14,9 +13,10 @@ from reticent.data.detection.checking import checked
 from reticent.data.detection.coco import read_coco
 from reticent.data.detection.native import OKTOBERFEST_CLASSES, clip_time, read_native
 from reticent.data.detection.reader import BoxLocator, BoxReader
+from reticent.data.detection.table import ImageTable, read_image_table
 from reticent.data.detection.voc import read_voc
 from reticent.data.files import read_header
-from reticent.data.manifest import find_column, find_file_column, read_table, texts
+from reticent.data.opening import Opening
 from reticent.data.splits import split_by_time
 from reticent.errors import InputError
 
@@ -29,14 +29,16 @@ _TITLES = {
 }
 
 
-def open_detection(uri: str) -> Cohort:
+def open_detection(uri: str, opening: Opening) -> Cohort:
     """Open images with boxes: a VOC folder, a COCO file or folder, or class folders with `files.txt`.
 
     Every box is in the pixels of its stored image, 0-based and half-open, clipped to it. What is wrong is no error but
-    listed: whole images in `left_out`, boxes in `remarks`. Raises InputError for an address that does not fit, or if no
-    image is left.
+    listed: whole images in `left_out`, boxes in `remarks`. The table of `table=` is read unless the cohort is to be
+    predicted on. Raises InputError for an address or a table that does not fit, or if no image is left.
     """
     path, rules = parse_address(uri)
+    if opening.columns and rules.table is None:
+        raise InputError(f"{uri}: --column names columns of a table; say boxes:{path}?table=FILE.csv, or leave it out")
     found = read_detection(path, rules)
     if not found.images:
         reason = f" (first: {found.problems[0].where}: {found.problems[0].reason})" if found.problems else ""
@@ -44,20 +46,23 @@ def open_detection(uri: str) -> Cohort:
     if not found.classes:
         raise InputError(f"{uri}: no object in any image; check the annotations, or name the classes=… that count")
     problems = list(found.problems)
-    subjects = _subjects(found.images, rules)
-    splits = _splits(uri, found.images, rules)
-    entries = [
-        Entry(image.name, subject, split, None, {}, _locator(image, found.classes, rules.most, problems))
-        for image, subject, split in zip(found.images, subjects, splits, strict=True)
-    ]
-    channels = read_header(entries[0].locator.image)[1]
+    keys = _keys(found.images, path)
+    table = None
+    if rules.table is not None and not opening.predicting:
+        names = [(key, image.name) for key, image in zip(keys, found.images, strict=True)]
+        table = read_image_table(rules.table, opening.columns, names, strict=opening.strict)
+    subjects, splits = _subjects(uri, found.images, rules, table), _splits(uri, found.images, rules, table)
+    attributes: Sequence[Mapping[str, str]] = [{}] * len(keys) if table is None else table.attributes
+    locators = [_locator(image, found.classes, rules.most, problems) for image in found.images]
+    rows = zip(keys, subjects, splits, [None] * len(keys), attributes, locators, strict=True)
+    channels = read_header(locators[0].image)[1]
     name, has_subjects = path.resolve().name if path.is_dir() else path.stem, set(subjects) != {None}
     return Cohort(
-        uri, name, "detection", found.classes, _named(entries, path), {"image": channels}, 2, has_subjects,
+        uri, name, "detection", found.classes, [Entry(*row) for row in rows], {"image": channels}, 2, has_subjects,
         BoxReader(channels, rules.most),
         left_out=[LeftOut(p.image, p.reason, {"where": p.where}) for p in problems if p.effect == "left out"],
-        remarks=_remarks(problems),
-        subject_remedy=f"say boxes:{path}?subjects=TABLE.csv, or ?subject-pattern=REGULAR-EXPRESSION for file names",
+        remarks=_remarks(problems) | ({} if table is None else dict(table.remarks)),
+        subject_remedy=_remedy(path, table),
     )  # fmt: skip
 
 
@@ -97,39 +102,37 @@ def _locator(image: Annotation, classes: Sequence[str], most: int, problems: lis
     return BoxLocator(image.image, image.boxes[:most], objects, image.id)
 
 
-def _named(entries: Sequence[Entry], root: Path) -> list[Entry]:
-    """Keys are the images' paths below the root, where they lie below it."""
+def _keys(images: Sequence[Annotation], root: Path) -> list[str]:
+    """The images' paths below the root; their names, where they do not lie below it."""
     top = root if root.is_dir() else root.parent
-    return [
-        replace(e, key=e.locator.image.relative_to(top).as_posix()) if e.locator.image.is_relative_to(top) else e
-        for e in entries
-    ]
+    return [each.image.relative_to(top).as_posix() if each.image.is_relative_to(top) else each.name for each in images]
 
 
-def _subjects(images: Sequence[Annotation], rules: Rules) -> list[str | None]:
-    if rules.subjects is not None:
-        known = _table(rules.subjects)
-        return [known.get(image.name, known.get(Path(image.name).stem)) for image in images]
+def _subjects(uri: str, images: Sequence[Annotation], rules: Rules, table: ImageTable | None) -> Sequence[str | None]:
+    named = None if table is None else table.subjects
+    if named is not None and rules.subject_pattern is not None:
+        raise InputError(
+            f"{uri}: subjects come from a column of {rules.table} or from subject-pattern; say one of the two"
+        )
     if rules.subject_pattern is not None:
         found = [rules.subject_pattern.search(Path(image.name).name) for image in images]
         return [match[1] if match else None for match in found]
-    return [image.subject for image in images]
+    return [image.subject for image in images] if named is None else named
 
 
-def _table(path: Path) -> Mapping[str, str | None]:
-    """Subject by file name."""
-    table = read_table(path)
-    present = [str(name) for name in table.columns]
-    subject = find_column(path, present, {}, "subject")
-    if subject is None:
-        raise InputError(f"{path}: no subject column among {', '.join(present)}; call it subject")
-    files = texts(table, find_file_column(path, present, {}))
-    return {name: value for name, value in zip(files, texts(table, subject), strict=True) if name is not None}
+def _remedy(path: Path, table: ImageTable | None) -> str:
+    if table is not None and table.subjects is not None:
+        return f"give each image a row with its subject in {table.path}"
+    named = f"boxes:{path}?table=FILE.csv (columns file and subject)" if table is None else str(table.path)
+    return f"name them in a column subject of {named}, or take them from the file names with subject-pattern=REGEX"
 
 
-def _splits(uri: str, images: Sequence[Annotation], rules: Rules) -> list[str | None]:
+def _splits(uri: str, images: Sequence[Annotation], rules: Rules, table: ImageTable | None) -> Sequence[str | None]:
+    named = None if table is None else table.splits
+    if named is not None and rules.test_from is not None:
+        raise InputError(f"{uri}: splits come from a column of {rules.table} or from test-from; say one of the two")
     if rules.test_from is None:
-        return [image.split for image in images]
+        return [image.split for image in images] if named is None else named
     times = []
     for image in images:
         if (time := image.time or clip_time(image.name)) is None:
@@ -137,7 +140,7 @@ def _splits(uri: str, images: Sequence[Annotation], rules: Rules) -> list[str | 
                 f"{uri}: the time of {image.name} is not known, which test-from splits by; leave the rule out"
             )
         times.append(time)
-    return list(split_by_time(times, test_from=rules.test_from, val_from=rules.val_from))
+    return split_by_time(times, test_from=rules.test_from, val_from=rules.val_from)
 
 
 def _remarks(problems: Sequence[Problem]) -> dict[str, list[str]]:

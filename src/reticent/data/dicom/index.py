@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from reticent.data.dicom.headers import UNREACHABLE, Header, read_header
+from reticent.data.opening import Progress
 from reticent.errors import InputError
 
-Progress = Callable[[str, int, int], None]
 Found = Header | str
 _LAYOUT = 2
 _AT_ONCE = 8  # reading is slow where the archive is on a network

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reticent.data.attributes import attribute_rows, decades
 from reticent.data.cohort import Cohort, Entry, LeftOut, Task
 from reticent.data.dicom.address import Rules, parse_address
 from reticent.data.dicom.headers import NOT_DICOM, Header
-from reticent.data.dicom.index import Found, Progress, index_headers
+from reticent.data.dicom.index import Found, index_headers
 from reticent.data.dicom.personal import personal_remarks
 from reticent.data.dicom.reader import DicomLocator, DicomReader
 from reticent.data.dicom.selection import choose, keep_wanted
 from reticent.data.dicom.series import Refused, Series, find_series, without_copies
 from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, subject_column, subjects_of
 from reticent.data.lookup import find_mask
-from reticent.data.manifest import Roles, find_roles, find_splits, read_labels, texts
+from reticent.data.markers import measurements, with_markers
+from reticent.data.opening import Opening
+from reticent.data.roles import Roles, find_roles, find_splits, read_labels
+from reticent.data.table import read_table
 from reticent.errors import InputError
 
 
@@ -35,28 +38,22 @@ class _Labels:
     attributes: Sequence[Mapping[str, str]]
 
 
-def open_dicom(
-    uri: str,
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    targets: Sequence[str] = (),
-    *,
-    strict: bool = True,
-    progress: Progress | None = None,
-) -> Cohort:
+def open_dicom(uri: str, opening: Opening) -> Cohort:
     """Open the folder of an address `dicom:FOLDER?rule=value&…`, or a folder alone, by its headers.
 
     A volume is made of each series of CT, MR or PET that is an even stack, and an image of each file of other
     modalities; of every study one volume is kept (`Rules`, `choose`). What is not kept is told in `left_out`. Labels
-    come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest. The subject
-    is the PatientID, or what the table of `subjects=` says.
+    come from the table of `labels=`, joined by an identifier; its columns are found as those of a manifest, and columns
+    of `markers` become vectors beside the images. The subject is the PatientID, or what the table of `subjects=` says.
 
-    Not `strict`, a cohort without labels is opened too. Raises InputError if nothing is left, if what is left is of
-    several modalities, and for tables that do not fit.
+    Not `strict` or not `labelled`, a cohort without labels is opened too; with neither, to predict, the table is asked
+    for markers alone. Raises InputError if nothing is left, if what is left is of several modalities, and for tables
+    that do not fit.
     """
     root, rules = parse_address(uri)
-    labelled = _labels(root, rules, columns, labels, targets, strict)
-    found = index_headers(root, progress)
+    rules = replace(rules, subjects=None) if opening.predicting else rules
+    labelled = _labels(root, rules, opening)
+    found = index_headers(root, opening.progress)
     headers, copies = without_copies(each for each in found.values() if isinstance(each, Header))
     parts = find_series(headers, rules)
     readable = [part for part in parts if isinstance(part, Series)]
@@ -70,19 +67,25 @@ def open_dicom(
     left_out += [_passed(series, reason) for series, reason in (*wanted.passed_over, *choice.passed_over)]
     if labelled is not None:
         there = {series.key for series in with_rows}
-        left_out += [_passed(s, f"no row in {labelled.joined.path.name}") for s in wanted.chosen if s.key not in there]
+        left_out += [
+            _passed(s, f"no row in {labelled.joined.table.path.name}") for s in wanted.chosen if s.key not in there
+        ]
     left_out += _unread(found)
     if not choice.chosen:
         raise InputError(f"{uri}: {_why_nothing(found, left_out)}")
     modalities = Counter(series.header.modality for series in choice.chosen).most_common()
     counted = ", ".join(f"{name} ({n})" for name, n in modalities)
-    if strict and len(modalities) > 1:
+    if opening.strict and len(modalities) > 1:
         raise InputError(f"{uri}: several modalities: {counted}; choose one: dicom:{root}?modality={modalities[0][0]}")
     remarks = personal_remarks(headers, copies)
     remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
     if labelled is not None:
-        remarks[f"rows of {labelled.joined.path.name} without images"] = without_images
-    return _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
+        remarks[f"rows of {labelled.joined.table.path.name} without images"] = without_images
+    cohort = _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
+    if labelled is None or not opening.markers:
+        return cohort
+    joined = labelled.joined
+    return with_markers(cohort, joined.table, opening.markers, _rows(joined, choice.chosen))
 
 
 def _cohort(
@@ -112,6 +115,11 @@ def _cohort(
     )
 
 
+def _rows(joined: Joined, chosen: Sequence[Series]) -> list[int]:
+    rows = [joined.row(series.header) for series in chosen]
+    return [row for row in rows if row is not None]  # series without a row are left out
+
+
 def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -> list[Entry]:
     mapping, subjects = subjects_of(rules.subjects)
     if mapping is not None:
@@ -125,7 +133,9 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
             row = mapping.row(header)
             if row is None:
                 value = getattr(header, KEYS[mapping.key]) or "an empty one"
-                raise InputError(f"{mapping.path}: no row for {mapping.key} {value} ({header.path}); add its subject")
+                raise InputError(
+                    f"{mapping.table.path}: no row for {mapping.key} {value} ({header.path}); add its subject"
+                )
             subject = subjects[row]
         attributes = {k: v for k, v in (("sex", header.sex), ("age", age)) if v}
         if labelled is None:
@@ -134,7 +144,7 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
         row = labelled.joined.row(header)
         assert row is not None, "series without a row are left out"
         mask = labelled.masks[row]
-        path = None if mask is None else find_mask(labelled.joined.path, row + 2, mask, Path(header.path))
+        path = None if mask is None else find_mask(labelled.joined.table.path, row + 2, mask, Path(header.path))
         entries.append(
             Entry(
                 series.key, subject, labelled.splits[row], labelled.labels[row],
@@ -149,7 +159,7 @@ def _refuse_rows_of_slices(joined: Joined, series: Sequence[Series]) -> None:
     volume = next((each for each in series if len(each.files) > 1), None)
     if joined.key == "SOPInstanceUID" and volume is not None:
         raise InputError(
-            f"{joined.path}: its rows are of single images, but series {volume.key} is a volume of "
+            f"{joined.table.path}: its rows are of single images, but series {volume.key} is a volume of "
             f"{len(volume.files)}; name its rows by SeriesInstanceUID or StudyInstanceUID"
         )
 
@@ -159,52 +169,56 @@ def _years(age: str) -> str | None:
     return age[:-1] if age[-1:] == "Y" and age[:-1].isdecimal() else None
 
 
-def _labels(
-    root: Path,
-    rules: Rules,
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    targets: Sequence[str],
-    strict: bool,
-) -> _Labels | None:
+def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
+    columns, labels, targets, markers = opening.columns, opening.labels, opening.targets, opening.markers
     if rules.labels is None:
-        if strict or columns or labels or targets:
+        wanted = labels or targets or markers or (columns and not opening.predicting)
+        if wanted or (opening.strict and opening.labelled):
             raise InputError(
-                f"{root}: no labels; join a table with a column {', '.join(list(KEYS)[2:])}: "
-                f"dicom:{root}?labels=FILE.csv"
+                f"{root}: no {'markers' if opening.predicting else 'labels'}; join a table with a column "
+                f"{', '.join(list(KEYS)[2:])}: dicom:{root}?labels=FILE.csv"
             )
         return None
-    path = rules.labels
+    path, table = rules.labels, read_table(rules.labels)
+    if opening.predicting:
+        present = {role: column for role, column in columns.items() if column in table.columns}
+        return _unlabelled(join_table(table, present))
     for role in ("file", "subject"):
         if role in columns:
             raise InputError(
                 f"{path}: --column {role}={columns[role]} is for manifests; name the identifier that joins images with "
                 "--column PatientID=NAME, and the subjects with subjects=FILE"
             )
-    joined = join_table(path, columns)
-    if rules.subjects is None and (own := subject_column(joined.table)) is not None:
+    joined = join_table(table, columns)
+    if rules.subjects is None and (own := subject_column(table)) is not None:
         raise InputError(
             f"{path}: has a column {own}, but subjects are the PatientID unless subjects= says otherwise; "
             f"add subjects={path} to use the column, or rename it"
         )
     others = {role: column for role, column in columns.items() if role not in KEYS}
     known = {"file": joined.column, "subject": joined.column}
-    roles = find_roles(path, joined.table, others | known, labels, targets)
-    splits = find_splits(path, joined.table, roles.split)
+    roles = find_roles(table, others | known, labels, targets, labelled=opening.labelled)
+    splits = find_splits(table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
-    task, classes, values = read_labels(path, joined.table, roles, unlabelled)
-    masks = [None] * len(joined.table) if roles.mask is None else texts(joined.table, roles.mask)
+    task, classes, values = read_labels(table, roles, unlabelled)
+    masks = table.column(roles.mask)
     for row, (mask, split) in enumerate(zip(masks, splits, strict=True), start=2):
         if roles.mask is not None and not roles.labels and mask is None and split != "unlabelled":
             raise InputError(f"{path}, row {row}: no mask in column {roles.mask}; add it, or give the split unlabelled")
-    attributes = attribute_rows(joined.table, _free(joined, roles), {c: role for role, c in others.items()})
+    free = _free(joined, roles, measurements(markers))
+    attributes = attribute_rows(table, free, {c: role for role, c in others.items()})
     return _Labels(joined, task, classes, values, splits, masks, attributes)
 
 
-def _free(joined: Joined, roles: Roles) -> list[str]:
-    """The columns that are attributes: neither roles nor identifiers."""
-    used = {roles.file, roles.split, roles.mask, *roles.labels, *roles.targets}
-    return [str(name) for name in joined.table.columns if name not in used and not is_identifier(str(name))]
+def _unlabelled(joined: Joined) -> _Labels:
+    count = len(joined.table)
+    return _Labels(joined, "multi-class", (), [None] * count, ["unlabelled"] * count, [None] * count, [{}] * count)
+
+
+def _free(joined: Joined, roles: Roles, without: Collection[str]) -> list[str]:
+    """The columns that are attributes: neither roles nor identifiers, nor `without`."""
+    used = {roles.file, roles.split, roles.mask, *roles.labels, *roles.targets, *without}
+    return [name for name in joined.table.columns if name not in used and not is_identifier(name)]
 
 
 def _refused(part: Refused) -> LeftOut:

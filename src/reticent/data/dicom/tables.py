@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reticent.data.dicom.headers import Header
-from reticent.data.manifest import read_table, texts
+from reticent.data.table import Table, read_table
 from reticent.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas
 
 KEYS = {
     "SOPInstanceUID": "sop_uid", "SeriesInstanceUID": "series", "StudyInstanceUID": "study",
@@ -26,8 +22,7 @@ _SHORT = {"SeriesInstanceUID": "seriesuid", "StudyInstanceUID": "studyuid", "Acc
 class Joined:
     """A table, the identifier and column it is joined by, and the table's position of each value there."""
 
-    path: Path
-    table: pandas.DataFrame
+    table: Table
     key: str
     column: str
     rows: Mapping[str, int]
@@ -43,28 +38,26 @@ class Joined:
         if len(missing) == len(self.rows):
             example = f"like {min(there)}" if there else "empty"
             raise InputError(
-                f"{self.path}: no row is of these files: {self.key} is {example} in them, "
+                f"{self.table.path}: no row is of these files: {self.key} is {example} in them, "
                 f"like {next(iter(self.rows))} in the table; correct the column, or name another identifier"
             )
         return missing
 
 
-def join_table(path: Path, columns: Mapping[str, str]) -> Joined:
-    """Read a table, joined by the finest identifier that names a column of it (or that `columns` names).
+def join_table(table: Table, columns: Mapping[str, str]) -> Joined:
+    """The table of a file, joined by the finest identifier that names a column of it (or that `columns` names).
 
     Raises InputError for a table without one, and with the row for a missing or repeated identifier.
     """
-    table = read_table(path)
-    present = [str(name) for name in table.columns]
-    key, column = _key(path, present, columns)
+    key, column = _key(table, columns)
     rows: dict[str, int] = {}
-    for i, value in enumerate(texts(table, column)):
+    for i, value in enumerate(table.column(column)):
         if value is None:
-            raise InputError(f"{path}, row {i + 2}: the {key} in column {column} is empty; fill it in or remove it")
+            raise InputError(f"{table.where(i)}: the {key} in column {column} is empty; fill it in or remove it")
         if value in rows:
-            raise InputError(f"{path}, row {i + 2}: {key} {value} is listed already in row {rows[value] + 2}")
+            raise InputError(f"{table.where(i)}: {key} {value} is listed already in row {rows[value] + 2}")
         rows[value] = i
-    return Joined(path, table, key, column, rows)
+    return Joined(table, key, column, rows)
 
 
 def is_identifier(column: str) -> bool:
@@ -72,7 +65,8 @@ def is_identifier(column: str) -> bool:
     return _plain(column) in {spelling for key in KEYS for spelling in _spellings(key)}
 
 
-def _key(path: Path, present: Sequence[str], columns: Mapping[str, str]) -> tuple[str, str]:
+def _key(table: Table, columns: Mapping[str, str]) -> tuple[str, str]:
+    path, present = table.path, table.columns
     for key in KEYS:
         if key in columns:
             if columns[key] not in present:
@@ -96,20 +90,20 @@ def _spellings(key: str) -> tuple[str, ...]:
     return (key.lower(), _SHORT.get(key, key.lower()))
 
 
-def subjects_of(path: Path | None) -> tuple[Joined | None, list[str | None]]:
+def subjects_of(path: Path | None) -> tuple[Joined | None, Sequence[str | None]]:
     """The table of subjects, and its column "subject"; raises InputError if it has none or leaves one empty."""
     if path is None:
         return None, []
-    joined = join_table(path, {})
+    joined = join_table(read_table(path), {})
     column = subject_column(joined.table)
     if column is None:
         raise InputError(f"{path}: no column subject; give every {joined.key} the subject (person) it belongs to")
-    subjects = texts(joined.table, column)
+    subjects = joined.table.column(column)
     if None in subjects:
-        raise InputError(f"{path}, row {subjects.index(None) + 2}: the subject is empty; fill it in")
+        raise InputError(f"{joined.table.where(subjects.index(None))}: the subject is empty; fill it in")
     return joined, subjects
 
 
-def subject_column(table: pandas.DataFrame) -> str | None:
+def subject_column(table: Table) -> str | None:
     """The column called subject, or None."""
-    return next((str(name) for name in table.columns if str(name).lower() == "subject"), None)
+    return next((name for name in table.columns if name.lower() == "subject"), None)

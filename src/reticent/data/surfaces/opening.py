@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from reticent.data.cohort import Cohort, Entry, Reader
-from reticent.data.manifest import (
-    find_roles,
-    find_splits,
-    manifest_name,
-    read_labels,
-    read_table,
-    row_attributes,
-    texts,
-)
+from reticent.data.manifest import manifest_name
+from reticent.data.opening import Opening
+from reticent.data.roles import find_roles, find_splits, read_labels, row_attributes
 from reticent.data.surfaces.bundle import MeshBundle
-from reticent.data.surfaces.reader import BundledMesh, MaskSurface, SurfaceOptions, SurfaceReader
+from reticent.data.surfaces.reader import BundledMesh, MaskSurface, SurfaceReader
+from reticent.data.table import read_table
 from reticent.errors import InputError
 
 SCHEME = "surfaces:"
 _TABLES = ("targets.csv", "labels.csv", "manifest.csv")
-Progress = Callable[[str, int, int], None]
 
 
-def open_bundle(
-    uri: str,
-    columns: Mapping[str, str],
-    labels: Sequence[str],
-    targets: Sequence[str],
-    options: SurfaceOptions,
-    *,
-    strict: bool,
-) -> Cohort:
+def open_bundle(uri: str, opening: Opening) -> Cohort:
     """Open an archive of meshes with the table beside it: row k is of mesh k.
 
     The table is called as the archive with `.csv`, or targets.csv, labels.csv or manifest.csv, in the same folder; its
@@ -43,9 +29,9 @@ def open_bundle(
     no table is read. Raises InputError for a missing table and one of another
     number of rows.
     """
-    path = Path(uri)
-    bundle, reader = MeshBundle(path), SurfaceReader(options.preparation())
-    if not (strict or labels or targets):
+    path, columns = Path(uri), opening.columns
+    bundle, reader = MeshBundle(path), SurfaceReader(opening.surfaces.preparation())
+    if not (opening.strict or opening.labels or opening.targets):
         bare = [
             Entry(f"{path.name}/{k}", None, "unlabelled", None, {}, BundledMesh(bundle, k)) for k in range(len(bundle))
         ]
@@ -54,20 +40,17 @@ def open_bundle(
     table = read_table(table_path)
     if len(table) != len(bundle):
         raise InputError(f"{table_path}: {len(table)} rows for the {len(bundle)} meshes of {path}; list each mesh once")
-    roles = find_roles(table_path, table, columns, labels, targets, files=False)
-    splits = find_splits(table_path, table, roles.split)
-    task, classes, values = read_labels(table_path, table, roles, [split == "unlabelled" for split in splits])
-    subjects = [None] * len(table) if roles.subject is None else texts(table, roles.subject)
-    rows = zip(subjects, splits, values, row_attributes(table, roles, columns), strict=True)
+    roles = find_roles(table, columns, opening.labels, opening.targets, files=False)
+    splits = find_splits(table, roles.split)
+    task, classes, values = read_labels(table, roles, [split == "unlabelled" for split in splits])
+    rows = zip(table.column(roles.subject), splits, values, row_attributes(table, roles, columns), strict=True)
     entries = [Entry(f"{path.name}/{k}", *row, BundledMesh(bundle, k)) for k, row in enumerate(rows)]
     return Cohort(
         uri, manifest_name(path), task, classes, entries, reader.channels, 1, roles.subject is not None, reader,
     )  # fmt: skip
 
 
-def as_surfaces(
-    masks: Cohort, uri: str, targets: Sequence[str], options: SurfaceOptions, progress: Progress | None
-) -> Cohort:
+def as_surfaces(masks: Cohort, uri: str, opening: Opening) -> Cohort:
     """The surfaces of the masks of a cohort: of the union of all labels, its largest part.
 
     A segmentation cohort gives its masks, and as targets the volumes of its labels in mm³; of another cohort of volumes
@@ -76,7 +59,8 @@ def as_surfaces(
     """
     if masks.ndim != 3:
         raise InputError(f"{uri}: surfaces are made of volumes, and these are images of {masks.ndim} dimensions")
-    segmented, reader = masks.task == "segmentation", SurfaceReader(options.preparation())
+    segmented, reader = masks.task == "segmentation", SurfaceReader(opening.surfaces.preparation())
+    targets, progress = opening.targets, opening.progress
     entries: list[Entry] = []
     for done, entry in enumerate(masks.entries):
         locator = MaskSurface(masks.reader, entry.locator, entry.key, is_input=not segmented)
