@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reticent.data import open_cohort
+from reticent.data import FoldPlace, assign_folds, open_cohort
 from reticent.errors import InputError
 from reticent.models import GuidedUNet, SmallUNet, UNetClassifier, transfer_encoder
 from reticent.records import make_study
@@ -20,7 +20,10 @@ from reticent.training import (
     bounded_gradients,
     check_study,
     clipped_grad,
+    make_plan,
 )
+from reticent.training.held_out import held_out_metrics
+from reticent.training.private_run import _check_training
 
 OPTIONS = {
     "privacy": {"noise_multiplier": 1.0, "delta": 0.01, "max_norm": 0.5},
@@ -135,5 +138,33 @@ def test_what_does_not_fit_is_refused(lesions, tmp_path):
     with (tmp_path / "bare.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file", "subject", "label"], *([f"{k}.png", f"p{k}", k % 2] for k in range(6))])
     _, data = prepared(open_cohort(str(tmp_path / "bare.csv"), labels=["label"]), tmp_path)
-    with pytest.raises(InputError, match="no image has a mask"):
+    with pytest.raises(InputError, match="no training image has a mask"):
         data.require_masks()
+
+
+def test_a_split_without_labels_is_left_out_of_the_metrics_with_a_word(lesions, tmp_path):
+    entries = [
+        replace(entry, split={"p6": "val", "p7": "val", "p0": "test", "p1": "test"}.get(str(entry.subject), "train"))
+        for entry in lesions.entries
+    ]
+    study, data = prepared(replace(lesions, entries=entries), tmp_path)
+    torch.manual_seed(0)
+    assert [split.split for split in held_out_metrics(check_study(study, data.cohort), data)] == ["test"]
+    with pytest.warns(UserWarning, match="no record of the split val has a label"):
+        _check_training(data, make_plan(study))
+
+
+def test_folds_are_of_the_outcomes_that_are_there(lesions):
+    """A label and, on another image of the patient, a mask alone are one outcome; whoever has none is scored nowhere."""
+    entries = [replace(entry, split=None) for entry in lesions.entries]
+    entries[6] = replace(entries[6], subject="p0")
+    cohort = replace(lesions, entries=entries)
+    splits = assign_folds(cohort, b"key", FoldPlace(3, 0), stratified=True)
+    tested = {entry.subject: entry.label for entry, split in zip(entries, splits, strict=True) if split == "test"}
+    by_class = [sum(label == k for label in tested.values()) for k in (0, 1)]
+    assert by_class == [1, 1]
+    assert splits[0] == splits[6]
+    data = PreparedCohort(
+        cohort, make_study({"cohort": {"uri": cohort.uri, "fold": {"folds": 3, "number": 0}}, **OPTIONS}), b"key"
+    )
+    assert "p7" not in {**data.labelled("train"), **data.labelled("test")}

@@ -101,6 +101,7 @@ def test_patches_of_large_images_are_restored_too(stripes, tmp_path):
     _, data = prepared(stripes, tmp_path, patch_size=(16, 16))
     batch = data.training_batch([0, 1], [0, 1])
     assert batch["inputs"]["image"].shape[2:] == batch["targets"]["hidden"].shape[1:] == (16, 16)
+    assert data.training_batch([], [])["targets"]["hidden"].shape == (0, 16, 16)  # nobody was drawn at a step
     TASK.evaluate(nn.Conv2d(1, 1, 1), data, range(14), "test")
 
 

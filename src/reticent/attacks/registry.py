@@ -51,9 +51,14 @@ def _no_sampled_gradients(run: LoadedRun) -> str | None:
 
 
 def _nobody_held_out(run: LoadedRun) -> str | None:
-    if isinstance(run.task, Restoration):
-        return "the run restores hidden parts of images, drawn anew for each step, and says nothing of a patient"
+    if reason := _restores(run):
+        return reason
     return None if run.folder.held_out_subjects() else "nobody was held out to compare members with"
+
+
+def _restores(run: LoadedRun) -> str | None:
+    restores = isinstance(run.task, Restoration)
+    return "the run restores hidden parts of images, whose errors this attack does not score" if restores else None
 
 
 def _no_references(run: LoadedRun) -> str | None:
@@ -120,7 +125,7 @@ _ATTACKS: tuple[Attack, ...] = (
         "one training; charged to its patients once more",
         planted_images.attack,
         planted_images.PlantedOptions,
-        _no_sampled_gradients,
+        lambda run: _no_sampled_gradients(run) or _restores(run),
         patients=True,
     ),
     Attack(

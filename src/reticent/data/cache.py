@@ -91,6 +91,11 @@ class DecodedCache:
         """Whether any record has one."""
         return "mask" in self._targets
 
+    def has_mask(self, i: int) -> bool:
+        """Whether record `i` has one."""
+        stored = self._targets.get("mask")
+        return stored is not None and i < len(stored) and stored[i].size > 0
+
     def labelled(self, indices: Sequence[int]) -> bool:
         """Whether all of these records have targets."""
         return bool(self._labelled[[int(i) for i in indices]].all())
@@ -114,11 +119,11 @@ class DecodedCache:
         return self._cohort.labels([self._cohort.entries[i] for i in rows])
 
     def _masks(self, rows: Sequence[int]) -> np.ndarray:
-        spatial, stored = next(iter(self._inputs.values()))[0].shape[1:], self._targets.get("mask")
+        spatial = next(iter(self._inputs.values()))[0].shape[1:]
         masks = np.full((len(rows), *spatial), -1, np.int64)
         for mask, row in zip(masks, rows, strict=True):
-            if stored is not None and row < len(stored) and stored[row].size:
-                mask[:] = stored[row]
+            if self.has_mask(row):
+                mask[:] = self._targets["mask"][row]
         return masks
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reticent.data.cohort import SPLIT_ROLES, Cohort
+from reticent.data.cohort import SPLIT_ROLES, Cohort, Entry
 from reticent.errors import InputError
 
 HELD_OUT_TWICE = "unlabelled"
@@ -37,11 +37,10 @@ def assign_folds(cohort: Cohort, key: bytes, place: FoldPlace, *, stratified: bo
     Raises:
         InputError: a fold is empty, or see `check_folds` (only if stratified).
     """
-    taking = {
-        str(entry.subject): entry.label
-        for entry in cohort.entries
-        if entry.split is None or SPLIT_ROLES[entry.split] in ("train", "held-out")
-    }
+    taking = dict[str, int | tuple[float, ...] | None]()
+    for entry in cohort.entries:
+        if _takes_part(entry) and taking.get(str(entry.subject)) is None:
+            taking[str(entry.subject)] = entry.label
     if stratified:
         check_folds(cohort, place.folds)
     outer = _folds(taking, key, f"{place.repeat}", place.folds, stratified)
@@ -58,10 +57,10 @@ def assign_folds(cohort: Cohort, key: bytes, place: FoldPlace, *, stratified: bo
 
 
 def check_folds(cohort: Cohort, folds: int) -> None:
-    """Raise InputError unless every subject has one outcome, and every class at least as many subjects as folds."""
-    outcome: dict[str, tuple[int | tuple[float, ...] | None, str]] = {}
+    """Raise InputError unless no subject has two outcomes, and every class at least as many subjects as folds."""
+    outcome: dict[str, tuple[int | tuple[float, ...], str]] = {}
     for entry in cohort.entries:
-        if entry.split is not None and SPLIT_ROLES[entry.split] not in ("train", "held-out"):
+        if entry.label is None or not _takes_part(entry):
             continue
         label, key = outcome.setdefault(str(entry.subject), (entry.label, entry.key))
         if label != entry.label:
@@ -78,8 +77,12 @@ def check_folds(cohort: Cohort, folds: int) -> None:
             )
 
 
-def _named(cohort: Cohort, label: int | tuple[float, ...] | None) -> str:
-    return cohort.classes[label] if isinstance(label, int) else "none"
+def _takes_part(entry: Entry) -> bool:
+    return entry.split is None or SPLIT_ROLES[entry.split] in ("train", "held-out")
+
+
+def _named(cohort: Cohort, label: int | tuple[float, ...]) -> str:
+    return cohort.classes[label] if isinstance(label, int) else str(label)
 
 
 def _folds(subjects: Mapping[str, object], key: bytes, purpose: str, folds: int, stratified: bool) -> dict[str, int]:

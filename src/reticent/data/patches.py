@@ -61,11 +61,11 @@ class Patches:
     def _cut(self, places: Sequence[tuple[int, list[int]]]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         def stacked(name: str) -> np.ndarray:
             if not places:
-                return self._cache.view(name, 0)[self._inside([0] * len(self._size))][None][:0]
+                return self._cache.view(name, 0)[self._inside([0] * len(self._size))][None][:0].copy()
             return np.stack([self._cache.view(name, record)[self._inside(corner)] for record, corner in places])
 
         inputs = {name: stacked(name) for name in self._cache.inputs}
-        if not self._cache.labelled([record for record, _ in places]):
+        if not (self._cache.has_masks and self._cache.labelled([record for record, _ in places])):
             return inputs, {}
         return inputs, {"mask": stacked("mask").astype(np.int64)}
 

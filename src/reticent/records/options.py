@@ -206,6 +206,10 @@ class ModelOptions(Options):
             raise ValueError(f"--fine-tune {self.fine_tune} keeps public weights: name them with --init-from")
         if self.transfer_rate != 1 and self.init_from is None:
             raise ValueError("--transfer-rate is of weights that start from a file: name it with --init-from")
+        if self.transfer_rate != 1 and self.fine_tune in ("last", "lora"):
+            raise ValueError(
+                f"--fine-tune {self.fine_tune} keeps the weights that --transfer-rate is of: leave one out"
+            )
         if self.fine_tune != "lora" and self.lora_rank != 4:
             raise ValueError("--lora-rank is for --fine-tune lora: say both, or leave it out")
         if self.fine_tune == "lora" and self.standardise_weights:

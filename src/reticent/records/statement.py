@@ -96,6 +96,8 @@ class PrivacyStatement(BaseModel):
     random_source: str
     public_weights: dict[str, str] | None = None
     """SHA-256 and declared origin of the first weights."""
+    composed_runs: tuple[str, ...] = ()
+    """Earlier runs on the same patients that the first weights come from: their mechanisms are part of `mechanism`."""
     software: dict[str, str]
 
     @property

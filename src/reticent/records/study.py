@@ -23,13 +23,13 @@ _PATCHES = 4
 _LATER = {
     "cohort": (
         "spacing", "window", "patch_size", "markers", "acquisition", "fold", "targets", "faces", "reference", "length",
-        "profile",
+        "profile", "pretrain",
     ),
     "privacy": ("epochs", "private_activations", "feature_dimension", "label_epsilon"),
-    "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank"),
+    "model": ("scale_norm", "standardise_weights", "fine_tune", "lora_rank", "transfer_rate"),
     "training": (
         "bias_aware", "temperature", "prior_precision", "posterior_samples", "views", "clipping",
-        "foreground", "loss", "shrinkage",
+        "foreground", "loss", "shrinkage", "mask_weight",
     ),
 }  # fmt: skip
 """Options that came after the first ledgers: a digest is without those that are left at their defaults."""

@@ -49,7 +49,7 @@ def write_crops(
     """
     predictor = Predictor(run)
     if not predictor.task.segments:
-        raise InputError(f"{run.path}: a run of classes; localisation needs one that draws masks")
+        raise InputError(f"{run.path}: draws no masks, which localisation needs: name a run of a segmenter")
     table, column = manifest_rows(str(manifest), columns)
     files, flags = image_files(str(manifest), columns), list[str]()
     written = [_written_name(name) for name, _ in files]

@@ -31,7 +31,8 @@ class Learner:
 
     def __init__(self, study: Study, model: nn.Module, subjects: float) -> None:
         self.study, self.model = study, model
-        self.optimiser = _optimiser(study, model, subjects)
+        groups, self._shares = _groups(study, model)
+        self.optimiser = _optimiser(study, groups, subjects)
         self.kept: MovingAverage | PosteriorSamples = (
             PosteriorSamples(study.privacy.steps, study.training.posterior_samples)
             if study.training.optimiser == "langevin"
@@ -45,8 +46,8 @@ class Learner:
 
     def step(self, index: int) -> None:
         """One step of the optimiser, at the rate of this step's number."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = scheduled_rate(self.study, index) * group["share"]
+        for group, share in zip(self.optimiser.param_groups, self._shares, strict=True):
+            group["lr"] = scheduled_rate(self.study, index) * share
         self.optimiser.step()
         if isinstance(self.kept, PosteriorSamples):
             self.kept.update(index, self.model)
@@ -91,9 +92,8 @@ def load_released(study: Study, model: nn.Module, path: Path, task: Task) -> nn.
         ) from error
 
 
-def _optimiser(study: Study, model: nn.Module, subjects: float) -> torch.optim.Optimizer:
+def _optimiser(study: Study, groups: list[dict[str, Any]], subjects: float) -> torch.optim.Optimizer:
     training = study.training
-    groups = _groups(study, model)
     if training.optimiser == "langevin":
         return torch.optim.SGD(groups, training.learning_rate, weight_decay=training.prior_precision / subjects)
     if training.optimiser == "sgd":
@@ -102,16 +102,14 @@ def _optimiser(study: Study, model: nn.Module, subjects: float) -> torch.optim.O
     return kinds[training.optimiser](groups, training.learning_rate)
 
 
-def _groups(study: Study, model: nn.Module) -> list[dict[str, Any]]:
-    """What is trained, each with its `share` of the learning rate: `transfer_rate` where it starts from weights."""
+def _groups(study: Study, model: nn.Module) -> tuple[list[dict[str, Any]], tuple[float, ...]]:
+    """What is trained, and its shares of the learning rate: `transfer_rate` for what starts from weights, else 1."""
     options, trained = study.model, {name: p for name, p in model.named_parameters() if p.requires_grad}
     if options.init_from is None or options.transfer_rate == 1:
-        return [{"params": list(trained.values()), "share": 1.0}]
+        return [{"params": list(trained.values())}], (1.0,)
     started = fitting_tensors(read_weights(options.init_from), model)
-    return [
-        {"params": [p for name, p in trained.items() if (name in started) == starts], "share": share}
-        for starts, share in ((True, options.transfer_rate), (False, 1.0))
-    ]
+    groups = [{"params": [p for name, p in trained.items() if (name in started) == starts]} for starts in (True, False)]
+    return groups, (options.transfer_rate, 1.0)
 
 
 def scheduled_rate(study: Study, step: int) -> float:

@@ -185,11 +185,14 @@ class PreparedCohort:
         )
 
     def require_masks(self) -> None:
-        """Raise InputError if the study learns from masks, and no record has one."""
-        if self.cohort.guided and not self._decoded.has_masks:
+        """Raise InputError if the study learns from masks, and no training record has one."""
+        if not self.cohort.guided:
+            return
+        training = [i for own in self.subjects("train").values() for i in own]
+        if not any(self._decoded.has_mask(i) for i in training):
             raise InputError(
-                f"{self.cohort.uri}: no image has a mask, which --mask-weight learns from; name the column (--column "
-                "mask=NAME), or leave the option out"
+                f"{self.cohort.uri}: no training image has a mask, which --mask-weight learns from; name the column "
+                "(--column mask=NAME), or leave the option out"
             )
 
     def batch(self, records: Sequence[int], units: Sequence[int] | None = None) -> dict[str, Any]:
@@ -250,7 +253,9 @@ def marks_padding(study: Study) -> bool:
     """Whether the study's network is told which slices of a volume are padding."""
     model = study.model
     on_slices = model.name == "slices" or (
-        model.name in ("default", "fusion") and model.arguments.get("encoder") == "slices"
+        bool(study.cohort.markers)
+        and model.name in ("default", "fusion")
+        and model.arguments.get("encoder") == "slices"
     )
     return on_slices and study.cohort.spacing is not None
 

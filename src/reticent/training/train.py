@@ -14,7 +14,7 @@ from reticent.data import Cohort
 from reticent.errors import InputError, first_line
 from reticent.launch import RanksLostError
 from reticent.models import SliceClassifier
-from reticent.records import RIDGE, Metrics, RunFolder, SplitMetrics, Study
+from reticent.records import RIDGE, Metrics, RunFolder, SplitMetrics, Study, TrainingOptions
 from reticent.training.crops import require_private_crops
 from reticent.training.detection_examples import held_out_examples
 from reticent.training.engine import LossFn, check_independence, footprint
@@ -119,8 +119,11 @@ def _require_fitting_options(study: Study, cohort: Cohort) -> None:
         _require_guided(study, cohort)
     if cohort.task == "restoration" and (len(cohort.channels) > 1 or cohort.ndim == 1):
         raise InputError(f"--pretrain is for one image or volume of a record, and {cohort.uri} has {_inputs(cohort)}")
-    if study.model.transfer_rate != 1 and study.training.optimiser == "langevin":
-        raise InputError("--optimiser langevin samples at one temperature: leave out --transfer-rate")
+    for option in ("class_weights", "foreground") if cohort.task == "restoration" else ():
+        if getattr(study.training, option) != getattr(TrainingOptions(), option):
+            raise InputError(f"--{option.replace('_', '-')} is about labels or masks: leave it out with --pretrain")
+    if study.model.transfer_rate != 1 and (study.training.optimiser == "langevin" or study.privacy.private_activations):
+        raise InputError("--transfer-rate is not for --optimiser langevin and --private-activations: leave it out")
     if study.training.loss != "squared" and cohort.task != "regression":
         raise InputError(f"--loss {study.training.loss} is for a regression (--target), and the task is {cohort.task}")
 

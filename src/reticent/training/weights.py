@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reticent.errors import InputError
 from reticent.models import transfer_encoder
-from reticent.records import RunFolder, Study, read_json
+from reticent.records import PrivacyStatement, RunFolder, Study, read_json
 
 
 def public_weights(study: Study) -> dict[str, str] | None:
@@ -36,25 +36,48 @@ def public_weights(study: Study) -> dict[str, str] | None:
     return {"file": path.name, "sha256": digest, "origin": str(study.model.init_origin)}
 
 
-def require_apart(study: Study, held_out: set[str]) -> None:
-    """See that no held-out subject, by pseudonym, was trained on by the run of this site that the first weights are of.
+def earlier_runs(study: Study) -> Iterator[RunFolder]:
+    """The run of this site that the first weights are of, the run that it started from in turn, and so on."""
+    path = study.model.init_from
+    while path is not None and (path.parent.parent / "private" / "subjects.csv").is_file():
+        run = RunFolder(path.parent.parent)
+        yield run
+        path = run.study().model.init_from
 
-    Warns where those weights are releasable, which bounds what they hold of anybody.
+
+def require_apart(study: Study, held_out: set[str]) -> None:
+    """See that no held-out subject, by pseudonym, was trained on by an earlier run that the first weights come from.
+
+    Warns where that run is releasable, which bounds what its weights hold of anybody.
 
     Raises:
-        InputError: they are not, and metrics on such subjects would be no evidence.
+        InputError: it is not, and metrics on such subjects would be no evidence.
     """
-    path = study.model.init_from
-    if path is None or not (path.parent.parent / "private" / "subjects.csv").is_file():
-        return
-    run = RunFolder(path.parent.parent)
-    seen = len(held_out & run.training_pseudonyms())
-    if not seen:
-        return
-    told = f"{path}: these weights were trained on {seen} of {len(held_out)} held-out {study.cohort.unit}s"
-    if not run.statement().releasable:
-        raise InputError(f"{told}, so that metrics would be no evidence; hold the same out in both runs")
-    warnings.warn(f"{told}; their metrics may be too good", stacklevel=3)
+    for run in earlier_runs(study):
+        seen = len(held_out & run.training_pseudonyms())
+        if not seen:
+            continue
+        told = (
+            f"{study.model.init_from}: {run.path}, where these weights come from, was trained on {seen} of "
+            f"{len(held_out)} held-out {study.cohort.unit}s"
+        )
+        if not run.statement().releasable:
+            raise InputError(f"{told}, so that metrics would be no evidence; hold the same out in both runs")
+        warnings.warn(f"{told}; their metrics may be too good", stacklevel=3)
+
+
+def shared_statements(study: Study, trained: set[str]) -> tuple[PrivacyStatement, ...]:
+    """Statements of the earlier runs that were trained on some of these subjects, by pseudonym.
+
+    Whoever has the new weights has something of all of them. What is composed into one of them is not named again.
+    """
+    found, known = list[PrivacyStatement](), set[str]()
+    for run in earlier_runs(study):
+        statement = run.statement()
+        if statement.run not in known and trained & run.training_pseudonyms():
+            found.append(statement)
+            known |= {statement.run, *statement.composed_runs}
+    return tuple(found)
 
 
 def load_weights(model: nn.Module, path: Path) -> int:

@@ -81,7 +81,9 @@ def open_dicom(uri: str, opening: Opening) -> Cohort:
     remarks["modalities beside each other (choose one with modality=)"] = [counted] * (len(modalities) > 1)
     if labelled is not None:
         remarks[f"rows of {labelled.joined.table.path.name} without images"] = without_images
-    cohort = _cohort(uri, root, rules, choice.chosen, labelled, left_out, remarks)
+    split = None if opening.strict else "unlabelled"
+    entries = _entries(choice.chosen, labelled, rules, split)
+    cohort = _cohort(uri, root, rules, choice.chosen, labelled, entries, left_out, remarks)
     if labelled is None or not opening.markers:
         return cohort
     joined = labelled.joined
@@ -94,6 +96,7 @@ def _cohort(
     rules: Rules,
     chosen: Sequence[Series],
     labelled: _Labels | None,
+    entries: Sequence[Entry],
     left_out: Sequence[LeftOut],
     remarks: Mapping[str, Sequence[str]],
 ) -> Cohort:
@@ -104,7 +107,7 @@ def _cohort(
         root.resolve().name,
         "multi-class" if labelled is None else labelled.task,
         () if labelled is None else labelled.classes,
-        _entries(chosen, labelled, rules),
+        entries,
         {"image": channels},
         2 if first.affine is None else 3,
         True,
@@ -120,7 +123,8 @@ def _rows(joined: Joined, chosen: Sequence[Series]) -> list[int]:
     return [row for row in rows if row is not None]  # series without a row are left out
 
 
-def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -> list[Entry]:
+def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules, split: str | None) -> list[Entry]:
+    """A record for each series; without labels in this split."""
     mapping, subjects = subjects_of(rules.subjects)
     if mapping is not None:
         _refuse_rows_of_slices(mapping, chosen)
@@ -139,7 +143,7 @@ def _entries(chosen: Sequence[Series], labelled: _Labels | None, rules: Rules) -
             subject = subjects[row]
         attributes = {k: v for k, v in (("sex", header.sex), ("age", age)) if v}
         if labelled is None:
-            entries.append(Entry(series.key, subject, "unlabelled", None, attributes, DicomLocator(series)))
+            entries.append(Entry(series.key, subject, split, None, attributes, DicomLocator(series)))
             continue
         row = labelled.joined.row(header)
         assert row is not None, "series without a row are left out"

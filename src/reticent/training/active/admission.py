@@ -26,6 +26,7 @@ def require_plain(study: Study) -> None:
         (study.cohort.unit == "record", "--unit record trains"),
         (privacy.private_activations, "--private-activations trains"),
         (training.mask_weight is not None, "--mask-weight trains"),
+        (study.cohort.pretrain, "--pretrain trains"),
         (training.optimiser == "langevin", "--optimiser langevin samples"),
     ):
         if wrong:

@@ -30,7 +30,7 @@ def write_fold_scores(folder: RunFolder, cohort: Cohort, ledger: Path | None) ->
     with Ledger.open(ledger or Path(folder.state().ledger)) as site:
         data = PreparedCohort(cohort, folder.study(), site.derive_key("split"))
         predictor, found = Predictor(folder), dict[str, list[float]]()
-        for subject, records in data.subjects("val" if fold.inner_folds else "test").items():
+        for subject, records in data.labelled("val" if fold.inner_folds else "test").items():
             told = predictor.class_probabilities([cohort.load(i) for i in records])[:, 1].mean()
             found[site.pseudonym(subject)] = [float(cohort.entries[records[0]].label == 1), float(told)]
     write_json(path, found, mode=0o600)

@@ -37,8 +37,8 @@ def reference_scores(studies: Sequence[Study], folds: Folds, site: Ledger) -> tu
 def _fold(study: Study, site: Ledger) -> dict[str, dict[str, Scored]]:
     cohort = cohort_of(study)
     data = PreparedCohort(cohort, study, site.derive_key("split"))
-    train = [i for own in data.subjects("train").values() for i in own]
-    held_out = data.subjects("test")
+    train = [i for own in data.labelled("train").values() for i in own]
+    held_out = data.labelled("test")
     scored = [i for own in held_out.values() for i in own]
     found: dict[str, dict[str, Scored]] = {}
     for name, features in reference_features(data, train).items():

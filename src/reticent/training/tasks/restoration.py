@@ -33,9 +33,9 @@ class Restoration(Task):
 
     .. math:: \ell = \frac{1}{|H|} \sum_{i \in H} \Big( \hat x_i - \frac1C \sum_c x_{ci} \Big)^2
 
-    Each side is cut into 8 and half of the blocks are hidden, drawn anew for every image and step (context encoders,
-    Pathak et al. 2016; masked auto-encoders, He et al. 2022). Hidden and restored is what comes out of pre-processing
-    and augmentation.
+    Each side is cut into 8 and half of the blocks are hidden, drawn anew for every image and step and the same for its
+    views (context encoders, Pathak et al. 2016; masked auto-encoders, He et al. 2022). Hidden and restored is what
+    comes out of pre-processing and augmentation, padding too.
     """
 
     kind: str = "restoration"
