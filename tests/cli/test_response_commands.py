@@ -361,6 +361,7 @@ def test_masks_guide_a_classifier_whose_labels_are_partly_missing(reticent, writ
     options = ["--label", "label", "--noise-multiplier", "1", "--steps", "4", "--out", "run"]
     refused = reticent("train", manifest, *options)
     assert (refused.code, "--mask-weight 0.5 learns from such masks" in refused.err) == (2, True)
+    assert "images with a mask and no label" in reticent("data", manifest, "--label", "label").printed
     ended = reticent("train", manifest, *options, "--mask-weight", "0.5", "--model-argument", "width=4")
     assert ended.code == 0, ended.err
     run = RunFolder(Path("run"))

@@ -155,7 +155,7 @@ def test_a_split_without_labels_is_left_out_of_the_metrics_with_a_word(lesions, 
 
 
 def test_folds_are_of_the_outcomes_that_are_there(lesions):
-    """A label and, on another image of the patient, a mask alone are one outcome; whoever has none is scored nowhere."""
+    """A label and, on another image of the patient, a mask alone are one outcome; without any, nobody is scored."""
     entries = [replace(entry, split=None) for entry in lesions.entries]
     entries[6] = replace(entries[6], subject="p0")
     cohort = replace(lesions, entries=entries)

@@ -50,8 +50,7 @@ class PreparedCohort:
         """
         _check_class_weights(study.training.class_weights, cohort)
         guided = study.training.mask_weight is not None
-        if not guided:
-            _refuse_masks_alone(cohort)
+        _check_labels(cohort, guided)
         self.cohort, self.study = replace(cohort, guided=guided), study
         self._mark_padding = marks_padding(study) and (begun is None or PADDING in begun.inputs)
         fold = study.cohort.fold
@@ -311,9 +310,13 @@ def _check_surface_options(study: Study, cohort: Cohort) -> None:
         )
 
 
-def _refuse_masks_alone(cohort: Cohort) -> None:
+def _check_labels(cohort: Cohort, guided: bool) -> None:
+    if guided and (cohort.task not in ("binary", "multi-class") or cohort.ndim == 1):
+        raise InputError(
+            "--mask-weight is for a class of an image (--label) and masks beside it (--column mask=NAME): leave it out"
+        )
     alone = [e.key for e in cohort.entries if e.label is None and e.split != "unlabelled"]
-    if alone and cohort.task not in DECODED_TARGETS:
+    if alone and not guided and cohort.task not in DECODED_TARGETS:
         raise InputError(
             f"{cohort.uri}: {len(alone)} images have a mask and no label, first {alone[0]}; --mask-weight 0.5 learns "
             "from such masks, else give them the split unlabelled"

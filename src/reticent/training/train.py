@@ -116,7 +116,7 @@ def _require_fitting_options(study: Study, cohort: Cohort) -> None:
     if study.model.name == RIDGE:
         _require_ridge(cohort)
     if study.training.mask_weight is not None:
-        _require_guided(study, cohort)
+        _require_guided(study)
     if cohort.task == "restoration" and (len(cohort.channels) > 1 or cohort.ndim == 1):
         raise InputError(f"--pretrain is for one image or volume of a record, and {cohort.uri} has {_inputs(cohort)}")
     for option in ("class_weights", "foreground") if cohort.task == "restoration" else ():
@@ -132,11 +132,7 @@ def _inputs(cohort: Cohort) -> str:
     return "surfaces" if cohort.ndim == 1 else f"the inputs {', '.join(cohort.channels)}"
 
 
-def _require_guided(study: Study, cohort: Cohort) -> None:
-    if cohort.task not in ("binary", "multi-class") or cohort.ndim == 1:
-        raise InputError(
-            "--mask-weight is for a class of an image (--label) and masks beside it (--column mask=NAME): leave it out"
-        )
+def _require_guided(study: Study) -> None:
     for wrong, option in (
         (study.cohort.markers, "--marker"),
         (study.privacy.private_activations, "--private-activations"),
