@@ -23,7 +23,7 @@ from reticent.training import (
     make_plan,
 )
 from reticent.training.held_out import held_out_metrics
-from reticent.training.private_run import _check_training
+from reticent.training.preconditions import check_training
 
 OPTIONS = {
     "privacy": {"noise_multiplier": 1.0, "delta": 0.01, "max_norm": 0.5},
@@ -151,7 +151,7 @@ def test_a_split_without_labels_is_left_out_of_the_metrics_with_a_word(lesions, 
     torch.manual_seed(0)
     assert [split.split for split in held_out_metrics(check_study(study, data.cohort), data)] == ["test"]
     with pytest.warns(UserWarning, match="no record of the split val has a label"):
-        _check_training(data, make_plan(study))
+        check_training(data, make_plan(study))
 
 
 def test_folds_are_of_the_outcomes_that_are_there(lesions):

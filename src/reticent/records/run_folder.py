@@ -64,6 +64,10 @@ class RunState(BaseModel):
     class_weights: tuple[float, ...] | None = None
     """Weights by class once they are known (declared, or computed from noised counts)."""
     public_weights: dict[str, str] | None = None
+    earlier_runs: tuple[str, ...] = ()
+    """Those on the same subjects that the first weights come from, see `PrivacyStatement.composed_runs`."""
+    earlier_mechanisms: tuple[dict[str, Any], ...] = ()
+    """What they did to these subjects; one may be of several runs."""
     """File name, SHA-256 and declared origin of the first weights."""
     effective_temperature: float | None = None
     """Of a run of Langevin sampling."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from reticent.data import Cohort
 from reticent.errors import InputError
 from reticent.governance import Ledger, ledger_path
-from reticent.records import Journal, Metrics, PrivacyStatement, RunFolder, RunState, Study, new_run_id, now, write_file
+from reticent.records import Journal, Metrics, RunFolder, RunState, Study, new_run_id, now, write_file
 from reticent.training.active.sampling import phase_sampler
 from reticent.training.banded_noise import banded_noise
 from reticent.training.charging import give_back, reserve, settle
@@ -32,11 +31,12 @@ from reticent.training.following import led_by_rank_zero, next_batch
 from reticent.training.langevin import at_temperature, run_temperature
 from reticent.training.noise import RandomSource, SeededSource, SystemSource
 from reticent.training.plan import Plan, expected_batch_size, expected_subjects, make_plan
+from reticent.training.preconditions import check_training, earlier_statements
 from reticent.training.prepared_cohort import PreparedCohort, Progress
-from reticent.training.publishing import composed, make_statement, weak_delta
+from reticent.training.publishing import make_statement
 from reticent.training.ranks import ALONE, Ranks
 from reticent.training.sharding import load_whole_state, own_part, set_gradients, whole, whole_state
-from reticent.training.weights import public_weights, require_apart, shared_statements, write_checkpoint
+from reticent.training.weights import public_weights, require_apart, write_checkpoint
 
 _STARTED = "steps started"
 
@@ -145,16 +145,9 @@ class PrivateRun:
         study = plan.study
         site = Ledger.open(ledger_path(ledger))
         data = PreparedCohort(cohort, study, site.derive_key("split"))
-        _check_training(data, plan)
+        check_training(data, plan)
         require_apart(study, {site.pseudonym(s) for split in ("val", "test") for s in data.subjects(split)})
-        if earlier := _earlier(plan, {site.pseudonym(s) for s in data.subjects("train")}):
-            composed(plan, earlier)
-            runs = " and ".join(statement.run for statement in earlier)
-            warnings.warn(
-                f"run {runs}, where the first weights come from, was trained on some of these {study.cohort.unit}s: "
-                "the statement will be of both together, and more than the target of this run alone",
-                stacklevel=2,
-            )
+        earlier = earlier_statements(plan, {site.pseudonym(s) for s in data.subjects("train")})
         plan = at_temperature(plan, len(data.subjects("train")))
         study = plan.study
         folder = RunFolder.create(out, study)
@@ -183,6 +176,10 @@ class PrivateRun:
                     count_noise_multiplier=plan.count_noise_multiplier,
                     class_weights=_class_weights(plan, data),
                     public_weights=public_weights(study),
+                    earlier_runs=tuple(
+                        run for statement in earlier for run in (statement.run, *statement.composed_runs)
+                    ),
+                    earlier_mechanisms=tuple(statement.mechanism for statement in earlier),
                     effective_temperature=run_temperature(plan, len(data.subjects("train"))),
                     ledger=str(ledger_path(ledger).resolve()),
                     anchors=anchors,
@@ -336,7 +333,6 @@ class PrivateRun:
         statement = make_statement(
             self.plan, self.state, self.source, subjects=subjects, weights=stored,
             assumed=self.data.cohort.subjects_assumed,
-            earlier=_earlier(self.plan, {self.ledger.pseudonym(s) for s in self._subjects}),
         )  # fmt: skip
         self.folder.publish(statement, study, lambda path: path.write_bytes(stored))
         anchors = (*self.state.anchors, *settle(self.ledger, self.plan, self.state, self._subjects))
@@ -364,37 +360,6 @@ def _sampler(plan: Plan, subjects: Mapping[str, list[int]], key: bytes) -> Cycli
     if phase is None:
         return cyclic_sampler(subjects, privacy, key)
     return CyclicSampler((phase_sampler(subjects, phase.groups, phase.rates, privacy.max_records_per_subject),))
-
-
-def _earlier(plan: Plan, trained: set[str]) -> tuple[PrivacyStatement, ...]:
-    """Statements of the runs on these subjects, by pseudonym, that a private run's first weights come from.
-
-    Raises:
-        InputError: there are any, and the run is a phase of a campaign, whose groups have guarantees of their own.
-    """
-    earlier = () if plan.noise_multiplier is None else shared_statements(plan.study, trained)
-    if earlier and plan.phase is not None:
-        raise InputError(
-            f"{plan.study.model.init_from}: run {earlier[0].run} was trained on subjects of this campaign, whose "
-            "guarantees it would add to; start from other weights"
-        )
-    return earlier
-
-
-def _check_training(data: PreparedCohort, plan: Plan) -> None:
-    """Raise InputError for a cohort without training subjects; warn of a weak delta and of classes without any."""
-    subjects = data.subjects("train")
-    if not subjects:
-        raise InputError(f"{data.cohort.uri}: no training subjects; check the split column")
-    if (weak := weak_delta(plan.study, len(subjects))) is not None and plan.noise_multiplier is not None:
-        warnings.warn(weak, stacklevel=3)
-    if data.cohort.subjects_assumed is not None and plan.study.cohort.unit == "subject":
-        warnings.warn(data.cohort.subjects_assumed, stacklevel=3)
-    for split in ("val", "test"):
-        if split in data.splits and not data.labelled(split):
-            warnings.warn(f"no record of the split {split} has a label, so that it tells nothing", stacklevel=3)
-    for missing in data.classes_without_training():
-        warnings.warn(f"no training record has the class {missing!r}; is it a spelling of another?", stacklevel=3)
 
 
 def _class_weights(plan: Plan, data: PreparedCohort) -> tuple[float, ...] | None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Sequence
+from typing import Any
 
 from reticent.accounting import Composition, Mechanism, mechanism_from_dict
 from reticent.records import PrivacyStatement, RunState, Study, privacy_numbers
@@ -24,17 +25,16 @@ def make_statement(
     subjects: int,
     weights: bytes,
     assumed: str | None = None,
-    earlier: Sequence[PrivacyStatement] = (),
 ) -> PrivacyStatement:
     """The privacy statement of a run that has spent all its planned steps, on training `subjects`, about `weights`.
 
-    With the `earlier` runs on some of these subjects that its first weights come from: the weights are a function of
-    what those runs saw too, so that their mechanisms are composed with this run's.
+    The weights are a function of what earlier runs on some of these subjects saw, if the first weights come from such:
+    their mechanisms are composed with this run's.
     """
     privacy = plan.study.privacy
     private = plan.noise_multiplier is not None
     return PrivacyStatement(
-        **privacy_numbers(composed(plan, earlier), privacy.stated_delta),
+        **privacy_numbers(composed(plan, state.earlier_mechanisms), privacy.stated_delta),
         run=state.run,
         created=state.created,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
@@ -44,8 +44,8 @@ def make_statement(
         steps=1 if privacy.private_activations else privacy.steps,  # of the mechanism: features are released once
         max_norm=privacy.max_norm if private else None,
         max_records_per_subject=privacy.max_records_per_subject,
-        not_covered=_not_covered(plan, state, subjects, assumed, earlier),
-        composed_runs=tuple(run for s in earlier for run in (s.run, *s.composed_runs)),
+        not_covered=_not_covered(plan, state, subjects, assumed),
+        composed_runs=state.earlier_runs,
         random_source=source.description,
         public_weights=state.public_weights,
         software={name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -63,19 +63,17 @@ def weak_delta(study: Study, subjects: int) -> str | None:
     )
 
 
-def composed(plan: Plan, earlier: Sequence[PrivacyStatement]) -> Mechanism:
-    """The plan's mechanism, with those of earlier runs on the same subjects that its first weights come from.
+def composed(plan: Plan, earlier: Sequence[dict[str, Any]]) -> Mechanism:
+    """The plan's mechanism, with those, as they are stored, of earlier runs on the same subjects.
 
     Raises:
         InputError: they differ in their unit or neighbouring relation.
     """
-    parts = [mechanism_from_dict(statement.mechanism) for statement in earlier]
+    parts = [mechanism_from_dict(mechanism) for mechanism in earlier]
     return Composition((*parts, plan.mechanism)) if parts else plan.mechanism
 
 
-def _not_covered(
-    plan: Plan, state: RunState, subjects: int, assumed: str | None, earlier: Sequence[PrivacyStatement]
-) -> tuple[str, ...]:
+def _not_covered(plan: Plan, state: RunState, subjects: int, assumed: str | None) -> tuple[str, ...]:
     study = plan.study
     if plan.noise_multiplier is None:
         return ("everything: the run was not private",)
@@ -119,8 +117,8 @@ def _not_covered(
             f"{unit} keeps an empty place among those to select from"
         )
         gaps.append("what those who label see: which patients were selected, and their images")
-    if earlier:
-        runs = " and ".join(statement.run for statement in earlier)
+    if state.earlier_runs:
+        runs = " and ".join(state.earlier_runs)
         gaps.append(
             f"the choice of this run's options after seeing run {runs}, whose weights it started from: the numbers "
             "here are of both together, as a plan fixed beforehand"
