@@ -4,9 +4,9 @@
 
 | part | what is measured | CPU-minutes for three seeds |
 |---|---|---|
-| adrenal28, adrenal64 | test AUROC on AdrenalMNIST3D: attention over slices, their mean, a 3-D network | 25, 150 |
-| masks | hippocampus volumes: do contributions of slices, attention and HiResCAM agree with the masks? | 10 |
-| patches | Dice of hippocampus volumes: patches or whole volumes resized, private and their twins | 40 |
+| adrenal28, adrenal64 | test AUROC on AdrenalMNIST3D: attention over slices, their mean, a 3-D network | 46, 160 |
+| masks | hippocampus volumes: do contributions of slices, attention and HiResCAM agree with the masks? | 6 |
+| patches | Dice of hippocampus volumes: patches or whole volumes resized, private and their twins | 130 |
 
 Finished cells are kept in OUT: the same command goes on. `--table` prints OUT's tables and measures nothing. Options
 are fixed beforehand: nothing is chosen by a result. AdrenalMNIST3D has no patient identifiers (unit: record).
