@@ -56,6 +56,7 @@ def test_numeric_markers_are_no_subgroups_but_categories_are(make_manifest):
     ("declared", "row", "message"),
     [
         ({"crq": "0,1"}, ROWS[0], "no column 'crq' .--marker.; the columns are file, subject"),
+        ({"label": "0|1"}, ROWS[0], "--marker label: that column is what is predicted"),
         ({"crp": "0,1"}, "0.png,a,0,high,f", "row 2: 'high' in column crp is not a number; correct it, leave it empty"),
         ({"crp": "0,1"}, "0.png,a,0,-nan,f", "'-nan' in column crp is not a number; leave a missing value empty"),
         ({"crp": "0,1"}, "0.png,a,0,inf,f", r"row 2: 'inf' in column crp is outside a detection limit; declare it, as"),

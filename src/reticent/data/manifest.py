@@ -18,6 +18,7 @@ from reticent.data.roles import (
     find_roles,
     find_splits,
     read_labels,
+    refuse_marked_labels,
     row_attributes,
 )
 from reticent.data.surfaces.mesh_files import is_mesh
@@ -46,6 +47,7 @@ def open_manifest(uri: str, opening: Opening) -> Cohort:
     path = Path(uri)
     table = read_table(path)
     roles = find_roles(table, columns, opening.labels, opening.targets, labelled=opening.labelled)
+    refuse_marked_labels(table, roles, (marker.name for marker in markers))
     splits = find_splits(table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, row_labels = read_labels(table, roles, unlabelled)

@@ -1,6 +1,6 @@
 """Which columns of a table hold files, subjects, splits, masks, labels and attributes, and what is in them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -78,6 +78,13 @@ def find_roles(
                 f"{path}: the column {label} cannot be the label; it tells files, subjects or splits apart"
             )
     return Roles(file, subject, split, mask, asked, tuple(targets))
+
+
+def refuse_marked_labels(table: Table, roles: Roles, markers: Iterable[str]) -> None:
+    """Raise InputError if a column that is given to the network as a marker is what it is to predict."""
+    for name in markers:
+        if name in (*roles.labels, *roles.targets):
+            raise InputError(f"{table.path}: --marker {name}: that column is what is predicted; leave it out")
 
 
 def find_file_column(table: Table, columns: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from reticent.data.dicom.tables import KEYS, Joined, is_identifier, join_table, 
 from reticent.data.lookup import find_mask
 from reticent.data.markers import measurements, with_markers
 from reticent.data.opening import Opening
-from reticent.data.roles import Roles, find_roles, find_splits, read_labels
+from reticent.data.roles import Roles, find_roles, find_splits, read_labels, refuse_marked_labels
 from reticent.data.table import read_table
 from reticent.errors import InputError
 
@@ -202,6 +202,7 @@ def _labels(root: Path, rules: Rules, opening: Opening) -> _Labels | None:
     others = {role: column for role, column in columns.items() if role not in KEYS}
     known = {"file": joined.column, "subject": joined.column}
     roles = find_roles(table, others | known, labels, targets, labelled=opening.labelled)
+    refuse_marked_labels(table, roles, (marker.name for marker in markers))
     splits = find_splits(table, roles.split)
     unlabelled = [split == "unlabelled" for split in splits]
     task, classes, values = read_labels(table, roles, unlabelled)
