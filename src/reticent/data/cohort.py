@@ -177,6 +177,13 @@ class Cohort:
         _check_mask(self.entries[i].key, stored["mask"], next(iter(inputs.values())).shape[1:], None)
         return stored["mask"]
 
+    @property
+    def masks_alone(self) -> list[str]:
+        """Keys of the records with a mask and no label, which were not given as unlabelled, of a task with labels."""
+        if self.task in DECODED_TARGETS:
+            return []
+        return [entry.key for entry in self.entries if entry.label is None and entry.split != "unlabelled"]
+
     def labels(self, entries: Sequence[Entry]) -> np.ndarray:
         """The labels of entries: int64 (n,) with -1 for none, of several labels or targets float32 (n, labels)."""
         found = [-1 if entry.label is None else entry.label for entry in entries]

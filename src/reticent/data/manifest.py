@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reticent.data.cohort import DECODED_TARGETS, Cohort, Entry
+from reticent.data.cohort import Cohort, Entry
 from reticent.data.files import FileLocator, FileReader, read_header
 from reticent.data.lookup import find_image, find_mask
 from reticent.data.markers import measurements, parse_markers, read_markers, with_markers
@@ -66,12 +66,12 @@ def open_manifest(uri: str, opening: Opening) -> Cohort:
             uri, manifest_name(path), task, classes, meshes, reader.channels, 1, has_subjects, reader,
         )  # fmt: skip
     spatial, channels = read_header(first)
-    alone = [e.key for e in entries if e.label is None and e.split != "unlabelled" and task not in DECODED_TARGETS]
     cohort = Cohort(
         uri, manifest_name(path), task, classes, entries,
         {"image": channels}, len(spatial), has_subjects, FileReader(channels),
-        remarks={"images with a mask and no label (--mask-weight learns from them)": alone} if alone else {},
     )  # fmt: skip
+    if alone := cohort.masks_alone:
+        cohort = replace(cohort, remarks={"images with a mask and no label (--mask-weight learns from them)": alone})
     return with_markers(cohort, table, markers, range(len(table))) if markers else cohort
 
 

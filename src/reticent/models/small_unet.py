@@ -19,46 +19,39 @@ def _conv(ndim: int, in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-def _encoder(
-    ndim: int, in_channels: int, width: int, levels: int
-) -> tuple[nn.ModuleList, nn.Sequential, nn.Module, list[int]]:
-    """The way down, what follows at the lowest level, the pooling between levels, and the channels of each level."""
-    if levels < 2:
-        raise InputError(f"levels = {levels}: a U-Net has 2 or more")
-    channels = [width * 2**k for k in range(levels)]
-    down = nn.ModuleList([_conv(ndim, a, b) for a, b in itertools.pairwise([in_channels, *channels[:-1]])])
-    bottom = nn.Sequential(_conv(ndim, channels[-2], channels[-1]), _conv(ndim, channels[-1], channels[-1]))
-    return down, bottom, MAX_POOL[ndim](2), channels
+class _WayDown(nn.Module):
+    """What U-Nets and classifiers like them share, under the same names, so that weights of one can start another."""
 
-
-class SmallUNet(nn.Module):
-    """Logits (n, labels, ...) for images (n, C, ...) whose sides are multiples of 2^(levels - 1).
-
-    Skip connections are concatenated and normalised over the joined channels (ScaleNorm, Klause et al. 2022).
-    """
-
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
+    def __init__(self, ndim: int, in_channels: int, width: int, levels: int) -> None:
         super().__init__()
-        d = spatial_dims
-        self.down, self.bottom, self.pool, channels = _encoder(d, in_channels, width, levels)
-        steps = list(itertools.pairwise(reversed(channels)))
-        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
-        self.join = nn.ModuleList([group_norm(8, below + beside) for below, beside in steps])
-        self.up = nn.ModuleList([_conv(d, below + beside, beside) for below, beside in steps])
-        self.head: nn.Module = CONV[d](width, out_channels, 1)
+        if levels < 2:
+            raise InputError(f"levels = {levels}: a U-Net has 2 or more")
+        self.channels = [width * 2**k for k in range(levels)]
+        pairs = itertools.pairwise([in_channels, *self.channels[:-1]])
+        self.down = nn.ModuleList([_conv(ndim, a, b) for a, b in pairs])
+        a, b = self.channels[-2:]
+        self.bottom = nn.Sequential(_conv(ndim, a, b), _conv(ndim, b, b))
+        self.pool = MAX_POOL[ndim](2)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(self._rise(*self._descend(image)))
-
-    def _descend(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _descend(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Features of the lowest level, and those of the levels above it."""
         skips = []
-        x = image
         for down in self.down:
             x = down(x)
             skips.append(x)
             x = self.pool(x)
         return self.bottom(x), skips
+
+
+class _UNet(_WayDown):
+    """And the way up."""
+
+    def __init__(self, ndim: int, in_channels: int, width: int, levels: int) -> None:
+        super().__init__(ndim, in_channels, width, levels)
+        steps = list(itertools.pairwise(reversed(self.channels)))
+        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
+        self.join = nn.ModuleList([group_norm(8, below + beside) for below, beside in steps])
+        self.up = nn.ModuleList([_conv(ndim, below + beside, beside) for below, beside in steps])
 
     def _rise(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         """Features (n, width, ...) of every pixel."""
@@ -67,7 +60,21 @@ class SmallUNet(nn.Module):
         return x
 
 
-class UNetClassifier(nn.Module):
+class SmallUNet(_UNet):
+    """Logits (n, labels, ...) for images (n, C, ...) whose sides are multiples of 2^(levels - 1).
+
+    Skip connections are concatenated and normalised over the joined channels (ScaleNorm, Klause et al. 2022).
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
+        super().__init__(spatial_dims, in_channels, width, levels)
+        self.head = CONV[spatial_dims](width, out_channels, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self._rise(*self._descend(image)))
+
+
+class UNetClassifier(_WayDown):
     """Logits (n, out_channels) for images (n, C, ...): a `SmallUNet`'s way down, and a linear head on pooled features.
 
     Encoder weights have the names and shapes that they have in a `SmallUNet` of the same width and levels, so that
@@ -76,29 +83,25 @@ class UNetClassifier(nn.Module):
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
-        super().__init__()
-        self.down, self.bottom, self.pool, channels = _encoder(spatial_dims, in_channels, width, levels)
-        self.head = nn.Linear(2 * channels[-1], out_channels)
+        super().__init__(spatial_dims, in_channels, width, levels)
+        self.head = nn.Linear(2 * self.channels[-1], out_channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image
-        for down in self.down:
-            x = self.pool(down(x))
-        return self.head(_pooled(self.bottom(x)))
+        return self.head(_pooled(self._descend(image)[0]))
 
 
-class GuidedUNet(SmallUNet):
+class GuidedUNet(_UNet):
     """A `UNetClassifier` that also draws: logits (n, out_channels), and of background and foreground (n, 2, ...).
 
     Both come from one encoder, so that masks, of which there are often more than labels, teach it where to look.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, width: int = 8, levels: int = 3) -> None:
-        super().__init__(spatial_dims, in_channels, 2, width, levels)
-        self.mask_head, features = self.head, width * 2 ** (levels - 1)
-        self.head = nn.Linear(2 * features, out_channels)
+        super().__init__(spatial_dims, in_channels, width, levels)
+        self.mask_head = CONV[spatial_dims](width, 2, 1)
+        self.head = nn.Linear(2 * self.channels[-1], out_channels)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         lowest, skips = self._descend(image)
         return self.head(_pooled(lowest)), self.mask_head(self._rise(lowest, skips))
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from reticent.data import (
-    DECODED_TARGETS,
     PADDING,
     SPLIT_ROLES,
     VECTOR_INPUTS,
@@ -315,8 +314,7 @@ def _check_labels(cohort: Cohort, guided: bool) -> None:
         raise InputError(
             "--mask-weight is for a class of an image (--label) and masks beside it (--column mask=NAME): leave it out"
         )
-    alone = [e.key for e in cohort.entries if e.label is None and e.split != "unlabelled"]
-    if alone and not guided and cohort.task not in DECODED_TARGETS:
+    if (alone := cohort.masks_alone) and not guided:
         raise InputError(
             f"{cohort.uri}: {len(alone)} images have a mask and no label, first {alone[0]}; --mask-weight 0.5 learns "
             "from such masks, else give them the split unlabelled"

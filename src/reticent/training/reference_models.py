@@ -82,7 +82,7 @@ def fit_and_score(cohort: Cohort, features: np.ndarray, fitted_to: Sequence[int]
 
 
 def _labelled(data: PreparedCohort, split: str) -> list[int]:
-    return [i for own in data.subjects(split).values() for i in own if data.cohort.entries[i].label is not None]
+    return [i for own in data.labelled(split).values() for i in own]
 
 
 def _metrics(cohort: Cohort, records: Sequence[int], probabilities: np.ndarray, split: str) -> SplitMetrics:
